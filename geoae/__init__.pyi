@@ -1,0 +1,31 @@
+from . import (
+    arrays as arrays,
+    dist as dist,
+    export as export,
+    files as files,
+    io as io,
+    latent as latent,
+    metrics as metrics,
+    model as model,
+    nn as nn,
+    noise as noise,
+    objective as objective,
+    plot as plot,
+    synth as synth,
+    train as train,
+)
+from .arrays import cut as cut
+from .denoising import denoise as denoise
+from .io import ReadError as ReadError, read as read, to_stream as to_stream, write as write
+from .latent import encode as encode, generate as generate
+from .model import (
+    Autoencoder as Autoencoder,
+    autoencoder as autoencoder,
+    denoiser as denoiser,
+    load as load,
+    save as save,
+)
+from .nn import device as device
+from .noise import AddNoise as AddNoise, GaussianNoise as GaussianNoise, Mask as Mask
+from .objective import Objective as Objective
+from .train import Anneal as Anneal, fit as fit
