@@ -1,0 +1,495 @@
+"""Networks: traces (trace, channel, time) to features (trace, width) and back, and the scale around them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+
+
+def device(name: str | None = None) -> torch.device:
+    """Choose where to compute: `name` if given, else a CUDA GPU, else Apple's, else the CPU.
+
+    Examples
+    --------
+    >>> device("cpu")
+    device(type='cpu')
+    """
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose(table: dict[str, Any], word: str, what: str) -> Any:
+    """Look `word` up in `table`, or say which words there are."""
+    if word not in table:
+        raise ValueError(f"unknown {what} {word!r}; choose from {', '.join(table)}")
+    return table[word]
+
+
+# ---------------------------------------------------------------------------------------------- scale
+
+
+def _unit(x: Tensor) -> Tensor:
+    """One where a gain would be zero: a dead trace stays dead instead of turning into NaN."""
+    return torch.where(x > 0, x, torch.ones_like(x))
+
+
+def _std(x: Tensor) -> tuple[Tensor, Tensor]:
+    offset = x.nanmean(-1, keepdim=True)
+    return offset, (x - offset).square().nanmean((-2, -1), keepdim=True).sqrt()
+
+
+def _peak(x: Tensor) -> tuple[Tensor, Tensor]:
+    offset = x.nanmean(-1, keepdim=True)
+    return offset, (x - offset).abs().nan_to_num(0.0).amax((-2, -1), keepdim=True)
+
+
+def _range(x: Tensor) -> tuple[Tensor, Tensor]:
+    low = torch.where(x.isnan(), torch.inf, x).amin((-2, -1), keepdim=True)
+    high = torch.where(x.isnan(), -torch.inf, x).amax((-2, -1), keepdim=True)
+    return low, high - low
+
+
+class TraceScale(nn.Module):
+    """Offset and gain measured on each trace by itself; NaN samples do not count.
+
+    The offset is each channel's own (but for ``range``), the gain is one for all channels of a trace, so
+    that the ratios between components, the polarisation, survive.
+
+    Parameters
+    ----------
+    kind : str
+        ``std`` (zero mean, unit rms), ``peak`` (zero mean, largest value 1), ``range`` (0 to 1) or
+        ``none``.
+    """
+
+    kinds = {"std": _std, "peak": _peak, "range": _range}  # noqa: RUF012
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Offset and gain of (trace, channel, time); a trace of nothing but NaN gets 0 and 1."""
+        if self.kind == "none":
+            return x.new_zeros(len(x), 1, 1), x.new_ones(len(x), 1, 1)
+        offset, gain = self.kinds[self.kind](x)
+        usable = gain.isfinite() & (gain > 0)
+        return offset.nan_to_num(0.0, 0.0, 0.0), torch.where(usable, gain, torch.ones_like(gain))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return self.kind
+
+
+class SetScale(nn.Module):
+    """The mean trace and one gain, measured once over the training set by `geoae.fit`.
+
+    One gain for the whole set keeps what the traces differ in by size, and the mean trace is what
+    principal component analysis takes off. Until measured it changes nothing.
+    """
+
+    def __init__(self, channels: int, length: int):
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(channels, length))
+        self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("measured", torch.zeros((), dtype=torch.bool))
+
+    def measure(self, x: Tensor) -> None:
+        """Take offset and gain from training traces (trace, channel, time), unless that was done before."""
+        if not self.measured:
+            self.offset.copy_(x.mean(0))
+            self.gain.copy_(_unit((x - x.mean(0)).square().mean().sqrt()))
+            self.measured.fill_(True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Offset (channel, time) and gain (), whatever `x`."""
+        return self.offset, self.gain
+
+
+# ------------------------------------------------------------------------------------------- networks
+
+
+def _dense(widths: Sequence[int], activation: str) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(before, after), choose(ACTIVATIONS, activation, "activation")()]
+    return layers
+
+
+def _lengths(length: int, layers: int, kernel: int, stride: int) -> list[int]:
+    """Length of a trace before, between and after strided convolutions padded by ``kernel // 2``."""
+    lengths = [length]
+    for _ in range(layers):
+        lengths.append((lengths[-1] + 2 * (kernel // 2) - kernel) // stride + 1)
+    return lengths
+
+
+class DenseEncoder(nn.Sequential):
+    """Fully connected layers on the flattened trace: (trace, channel, time) to (trace, width).
+
+    Without widths it is no network at all, the trace itself being the features: with a linear head and
+    decoder that is principal component analysis.
+    """
+
+    def __init__(self, channels: int, length: int, widths: Sequence[int] = (), activation: str = "relu"):
+        super().__init__(nn.Flatten(), *_dense((channels * length, *widths), activation))
+        self.width = (channels * length, *widths)[-1]
+
+
+class DenseDecoder(nn.Sequential):
+    """Fully connected layers from codes (trace, latent) to traces (trace, channel, time)."""
+
+    def __init__(self, channels: int, length: int, latent: int, widths: Sequence[int] = (), activation: str = "relu"):
+        widths = (latent, *widths)
+        super().__init__(
+            *_dense(widths, activation),
+            nn.Linear(widths[-1], channels * length),
+            nn.Unflatten(1, (channels, length)),
+        )
+
+
+class ConvEncoder(nn.Sequential):
+    """Strided 1-D convolutions, then one dense layer: (trace, channel, time) to (trace, width).
+
+    Parameters
+    ----------
+    channels, length : int
+        Of the traces; any length will do.
+    widths : sequence of int
+        Feature channels of each convolution.
+    kernel, stride : int
+        Of every convolution; the kernel is odd, so that its middle has a sample to stand on.
+    hidden : int
+        Width of the dense layer after the convolutions; 0 leaves it out. Latents of a VAE come out one
+        parameter each with it, and hardly ever without.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int] = (16, 32),
+        kernel: int = 7,
+        stride: int = 2,
+        hidden: int = 100,
+        activation: str = "relu",
+    ):
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel is {kernel}; it must be odd, try {kernel + 1}")
+        lengths = _lengths(length, len(widths), kernel, stride)
+        act = choose(ACTIVATIONS, activation, "activation")
+        layers: list[nn.Module] = []
+        for before, after in zip((channels, *widths), widths, strict=False):
+            layers += [nn.Conv1d(before, after, kernel, stride, padding=kernel // 2), act()]
+        flat = (channels, *widths)[-1] * lengths[-1]
+        dense = [nn.Linear(flat, hidden), act()] if hidden else []
+        super().__init__(*layers, nn.Flatten(), *dense)
+        self.width = hidden or flat
+
+
+class ConvDecoder(nn.Sequential):
+    """Mirror of `ConvEncoder` with transposed convolutions: (trace, latent) to (trace, channel, time)."""
+
+    def __init__(
+        self,
+        channels: int,
+        length: int,
+        latent: int,
+        widths: Sequence[int] = (16, 32),
+        kernel: int = 7,
+        stride: int = 2,
+        hidden: int = 100,
+        activation: str = "relu",
+    ):
+        lengths = _lengths(length, len(widths), kernel, stride)
+        outward = (*widths[::-1], channels)
+        act = choose(ACTIVATIONS, activation, "activation")
+        dense = [nn.Linear(latent, hidden), act()] if hidden else []
+        layers = [
+            *dense,
+            nn.Linear(hidden or latent, outward[0] * lengths[-1]),
+            nn.Unflatten(1, (outward[0], lengths[-1])),
+        ]
+        for before, after, n in zip(outward, outward[1:], lengths[-2::-1], strict=False):
+            layers += [act(), _transposed(before, after, kernel, stride, n)]
+        super().__init__(*layers)
+
+
+def _output_padding(length: int, stride: int) -> int:
+    """Samples a transposed convolution must add to come out at `length` again.
+
+    A strided convolution sends `stride` different lengths to the same one; this remembers which it was.
+    """
+    return (length - 1) % stride
+
+
+def _transposed(before: int, after: int, kernel: int, stride: int, length: int) -> nn.ConvTranspose1d:
+    return nn.ConvTranspose1d(before, after, kernel, stride, kernel // 2, _output_padding(length, stride))
+
+
+class Tied(nn.Module):
+    """Decoder that runs an encoder's layers backwards, with their own weights transposed.
+
+    The tied layers stay outside the module tree, so that a shared weight is trained once, saved once and
+    moved to a device once. Only the biases are new.
+
+    Parameters
+    ----------
+    layers : sequence of Module
+        Encoder layers in forward order: Linear, Conv1d, Flatten, activations.
+    channels, length : int
+        Of the traces.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], channels: int, length: int):
+        super().__init__()
+        self._layers = tuple(layers)
+        self._shape = (channels, length)
+        weights = [m for m in reversed(self._layers) if isinstance(m, nn.Linear | nn.Conv1d)]
+        self.bias = nn.ParameterList(torch.zeros(m.weight.shape[1]) for m in weights)
+        self._lengths = self._convolved_lengths(length)
+
+    def _convolved_lengths(self, length: int) -> list[int]:
+        lengths = [length]
+        for layer in self._layers:
+            if isinstance(layer, nn.Conv1d):
+                lengths += _lengths(lengths[-1], 1, layer.kernel_size[0], layer.stride[0])[1:]
+        return lengths
+
+    def reset_parameters(self) -> None:
+        """Zero the biases; the weights are the encoder's."""
+        for bias in self.bias:
+            nn.init.zeros_(bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Codes (trace, latent) to traces (trace, channel, time)."""
+        bias, lengths = iter(self.bias), list(self._lengths)
+        for layer in reversed(self._layers):
+            if isinstance(layer, nn.Linear):
+                z = F.linear(z, layer.weight.t(), next(bias))
+            elif isinstance(layer, nn.Conv1d):
+                n, m = lengths[-2], lengths.pop()
+                (stride,), (padding,) = layer.stride, layer.padding
+                z = z.reshape(len(z), layer.out_channels, m)
+                extra = _output_padding(n, stride)
+                z = F.conv_transpose1d(z, layer.weight, next(bias), stride, padding, extra)
+            elif not isinstance(layer, nn.Flatten):
+                z = layer(z)
+        return z.reshape(len(z), *self._shape)
+
+
+class TopK(nn.Module):
+    """Keep the `k` features largest in absolute value, zero the rest (Makhzani and Frey, 2014).
+
+    The gradient passes through the features that are kept and is zero at the others.
+    """
+
+    def __init__(self, k: int):
+        super().__init__()
+        self.k = k
+
+    def forward(self, z: Tensor) -> Tensor:  # noqa: D102
+        kept = z.abs().topk(self.k, dim=-1).indices
+        return torch.zeros_like(z).scatter(-1, kept, z.gather(-1, kept))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"k={self.k}"
+
+
+class _Residual(nn.Module):
+    """Normalise, activate, convolve at a distance, and add to what came in."""
+
+    def __init__(self, width: int, kernel: int, dilation: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.near = nn.Conv1d(width, width, kernel, padding=kernel // 2 * dilation, dilation=dilation)
+        self.mix = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(F.gelu(self.near(F.gelu(self.norm(x)))))
+
+
+class UNet(nn.Module):
+    """1-D convolutional encoder, transposed-convolution decoder, and skips between equal resolutions.
+
+    It predicts the noise and takes it off, so that a trace without noise is easy to leave alone. Shape
+    (trace, channel, time) in and out.
+
+    Parameters
+    ----------
+    channels, length : int
+        Of the traces. `length` is a multiple of ``stride ** (len(widths) - 1)``, so that windows can
+        start on the grid of the coarsest features.
+    widths : sequence of int
+        Feature channels at each resolution, finest first.
+    kernel, stride : int
+        Of the convolutions that go down and up.
+    """
+
+    def __init__(
+        self, channels: int, length: int, widths: Sequence[int] = (8, 16, 32, 64), kernel: int = 9, stride: int = 4
+    ):
+        super().__init__()
+        step = stride ** (len(widths) - 1)
+        if length % step:
+            near = max(step, round(length / step) * step)
+            raise ValueError(f"length {length} is not a multiple of stride**levels = {step}; try {near}")
+        if kernel % 2 == 0 or kernel < stride:
+            raise ValueError(f"kernel {kernel} must be odd and at least the stride {stride}; try {2 * stride + 1}")
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.stem = nn.Conv1d(channels, widths[0], kernel, padding=kernel // 2)
+        self.down = nn.ModuleList(nn.Conv1d(a, b, kernel, stride, kernel // 2) for a, b in pairs)
+        # at the coarsest level these dilations see some thousand samples, seconds of a seismogram
+        self.deep = nn.Sequential(*[_Residual(widths[-1], 5, d) for d in (1, 2, 4, 1)])
+        self.up = nn.ModuleList(
+            nn.ConvTranspose1d(b, a, kernel, stride, kernel // 2, stride - 1) for a, b in reversed(pairs)
+        )
+        self.fuse = nn.ModuleList(_Residual(a, kernel, 1) for a, _ in reversed(pairs))
+        self.head = nn.Conv1d(widths[0], channels, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Zero the last layer: the network starts as the identity."""
+        for weight in self.head.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        h = self.stem(x)
+        skips = []
+        for down in self.down:
+            skips.append(h)
+            h = down(F.gelu(h))
+        h = self.deep(h)
+        for up, fuse in zip(self.up, self.fuse, strict=True):
+            h = fuse(up(F.gelu(h)) + skips.pop())
+        return x - self.head(F.gelu(h))
+
+
+class MaskNet(nn.Module):
+    """Take a trace apart with a bank of filters, weigh each filter's output in time, put it together again.
+
+    The bank is a strided convolution that starts as a short-time Fourier transform, the way back a transposed
+    convolution that starts as its inverse; both are learned (as in Conv-TasNet; Luo and Mesgarani, 2019). A gain
+    between 0 and 1 for each filter and time comes from a stack of dilated convolutions that sees the power of all
+    filters and components, and how far it rises above the window's own noise floor, its median over time.
+    Shape (trace, channel, time) in and out.
+
+    Parameters
+    ----------
+    channels, length : int
+        Of the traces; `length` is a multiple of `stride`.
+    widths : sequence of int
+        Feature channels of the dilated convolutions, all the same; each sees twice as far as the one before.
+    kernel, stride : int
+        Samples of a filter, and from one position to the next.
+    """
+
+    def __init__(
+        self, channels: int, length: int, widths: Sequence[int] = (64,) * 6, kernel: int = 64, stride: int = 16
+    ):
+        super().__init__()
+        if length % stride:
+            raise ValueError(f"length {length} is not a multiple of stride = {stride}; try {-(-length // stride) * stride}")
+        if kernel % (2 * stride):
+            raise ValueError(f"kernel {kernel} must be a multiple of 2 * stride = {2 * stride}; try {4 * stride}")
+        if len(set(widths)) != 1:
+            raise ValueError(f"widths {tuple(widths)} must be equal: the convolutions add to each other's output")
+        self.filters = kernel // 2 + 1
+        features = channels * self.filters
+        self.analysis = nn.Conv1d(1, 2 * self.filters, kernel, stride, kernel - stride, bias=False)
+        self.synthesis = nn.ConvTranspose1d(2 * self.filters, 1, kernel, stride, kernel - stride, bias=False)
+        self.enter = nn.Conv1d(2 * features, widths[0], 1)
+        self.blocks = nn.Sequential(*[_Residual(width, 3, 2**i) for i, width in enumerate(widths)])
+        self.leave = nn.Conv1d(widths[-1], features, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as a short-time Fourier transform and its inverse, with a spectral gate between them."""
+        (kernel,), (stride,) = self.analysis.kernel_size, self.analysis.stride
+        window = torch.hann_window(kernel).sqrt()  # once on the way in and once out, which adds up to a constant
+        turns = torch.arange(self.filters)[:, None] * torch.arange(kernel) * (2 * torch.pi / kernel)
+        waves = torch.stack([turns.cos(), -turns.sin()], 1) * window
+        twice = torch.full((self.filters, 1, 1), 2.0)  # a frequency stands for its negative too,
+        twice[0] = twice[-1] = 1.0  # but for zero and the highest, which are their own
+        with torch.no_grad():
+            self.analysis.weight.copy_(waves.flatten(0, 1)[:, None])
+            self.synthesis.weight.copy_((waves * twice).flatten(0, 1)[:, None] * (2 * stride / kernel**2))
+            for weight in self.leave.parameters():
+                weight.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        parts = self.analysis(x.flatten(0, 1)[:, None])
+        parts = parts.reshape(*x.shape[:2], self.filters, 2, -1)  # trace, channel, filter, real and imaginary, time
+        power = parts.square().sum(3) + 1e-6
+        floor = power.median(-1, keepdim=True).values / 0.693  # the median of an exponential is ln 2 of its mean
+        above = (power / floor).log()
+        h = torch.cat([above / 3, power.log() / 4], 1).flatten(1, 2)
+        gate = 1.5 * (above - 1.0)  # a factor e above the floor is where the gate is half open
+        gain = torch.sigmoid(gate + self.leave(self.blocks(self.enter(h))).reshape(power.shape))
+        return self.synthesis((parts * gain[:, :, :, None]).flatten(0, 1).flatten(1, 2)).reshape(x.shape)
+
+
+# --------------------------------------------------------------------------------------------- tools
+
+
+@torch.no_grad()
+def matrix(layer: nn.Module, length: int | tuple[int, ...]) -> Tensor:
+    """Matrix of a linear layer (its bias left out), by sending every unit trace through it.
+
+    Parameters
+    ----------
+    layer : Module
+        Conv1d, ConvTranspose1d, Conv2d, Linear, ..., anything affine that takes (1, channels, *length).
+    length : int or tuple
+        Size of one input channel: a number of samples, or (rows, columns) for an image.
+
+    Returns
+    -------
+    matrix : Tensor, shape (outputs, inputs)
+
+    Examples
+    --------
+    >>> conv = nn.Conv1d(1, 1, 2, bias=False)
+    >>> _ = conv.weight.data.copy_(torch.tensor([[[1.0, 2.0]]]))
+    >>> matrix(conv, 3)
+    tensor([[1., 2., 0.],
+            [0., 1., 2.]])
+    """
+    shape = (length,) if isinstance(length, int) else tuple(length)
+    if not isinstance(layer, nn.Linear):
+        shape = (getattr(layer, "in_channels", 1), *shape)
+    size = int(torch.tensor(shape).prod())
+    like = next(layer.parameters(), torch.zeros(()))
+    units = torch.eye(size, dtype=like.dtype, device=like.device).reshape(size, *shape)
+    return (layer(units) - layer(torch.zeros_like(units[:1]))).flatten(1).T
+
+
+def reset(module: nn.Module, seed: int) -> None:
+    """Draw every weight anew from `seed`; torch's own random state is left as it was."""
+    with forked_rng(seed, module):
+        for part in reversed(list(module.modules())):  # a network has the last word over its layers
+            if callable(getattr(part, "reset_parameters", None)):
+                part.reset_parameters()
+
+
+@contextmanager
+def forked_rng(seed: int, module: nn.Module | None = None) -> Iterator[None]:
+    """Within this block torch draws from `seed`, wherever `module` lives; outside nothing has changed."""
+    gpus = {p.device.index or 0 for p in module.parameters() if p.is_cuda} if module else ()
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,162 @@
+"""Networks: their shapes, their adjoints, their scale."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from geoae import nn as net
+
+
+def test_the_lectures_convolution_and_its_transpose():
+    x = torch.tensor([[1.0, 2, 3], [6, 5, 3], [1, 4, 1]])
+    kernel = torch.tensor([[1.0, 2], [2, 1]])[None, None]
+    down, up = nn.Conv2d(1, 1, 2, bias=False), nn.ConvTranspose2d(1, 1, 2, bias=False)
+    down.weight.data, up.weight.data = kernel, kernel
+    a = net.matrix(down, (3, 3))
+    assert a.shape == (4, 9)
+    assert (a @ x.ravel()).tolist() == [22, 21, 22, 20]
+    b = net.matrix(up, (2, 2))
+    assert torch.equal(b, a.T)
+    assert (b @ torch.tensor([1.0, 2, 2, 4])).reshape(3, 3).tolist() == [[1, 4, 4], [4, 13, 10], [4, 10, 4]]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("length", [31, 32, 33, 50, 64])
+def test_transposed_convolutions_bring_any_length_back(length, stride):
+    words = {"widths": (3, 5), "kernel": 5, "stride": stride, "hidden": 0}
+    encoder = net.ConvEncoder(2, length, **words)
+    assert encoder(torch.zeros(1, 2, length)).shape == (1, encoder.width)
+    assert net.ConvDecoder(2, length, 4, **words)(torch.zeros(1, 4)).shape == (1, 2, length)
+
+
+@pytest.mark.parametrize("length", [32, 33])
+def test_a_transposed_convolution_is_the_adjoint_of_its_convolution(length):
+    conv = nn.Conv1d(2, 3, 5, 2, 2, bias=False).double()
+    back = net._transposed(3, 2, 5, 2, length).double()
+    back.weight.data = conv.weight.data
+    x, y = torch.randn(1, 2, length).double(), torch.randn(1, 3, (length + 1) // 2).double()
+    ax, aty = conv(x), back(y) - back(torch.zeros_like(y))
+    assert torch.sum(ax * y).item() == pytest.approx(torch.sum(x * aty).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("network", ["dense", "conv"])
+def test_tied_weights_are_the_transposed_matrices_of_the_encoder(network):
+    if network == "dense":
+        layers = [nn.Flatten(), nn.Linear(33, 7), nn.Linear(7, 3)]
+    else:
+        layers = [nn.Conv1d(1, 2, 5, 2, 2), nn.Conv1d(2, 3, 5, 2, 2), nn.Flatten(), nn.Linear(27, 3)]
+    tied = net.Tied(layers, 1, 33).double()
+    encoder = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        units = torch.eye(33).double().reshape(33, 1, 33)
+        there = (encoder(units) - encoder(torch.zeros(1, 1, 33).double())).T
+        back = tied(torch.eye(3).double()) - tied(torch.zeros(1, 3).double())
+    torch.testing.assert_close(back.flatten(1), there)
+
+
+def test_top_k_keeps_the_largest_and_passes_the_gradient_there_only():
+    z = torch.tensor([[3.0, -5, 1, 0.5]], requires_grad=True)
+    out = net.TopK(2)(z)
+    assert out.tolist() == [[3, -5, 0, 0]]
+    (out * torch.tensor([1.0, 10, 100, 1000])).sum().backward()
+    assert z.grad.tolist() == [[1, 10, 0, 0]]
+
+
+@pytest.mark.parametrize("kind", ["std", "peak", "range", "none"])
+def test_a_trace_scale_ignores_gaps_and_survives_dead_traces(kind):
+    x = torch.randn(4, 3, 50).double()
+    x[1] = 7.0  # dead
+    x[2, :, 10:20] = torch.nan
+    x[3] = torch.nan
+    offset, gain = net.TraceScale(kind)(x)
+    assert gain.shape == (4, 1, 1)  # one for all channels
+    assert offset.isfinite().all()
+    assert (gain > 0).all()
+    kept = torch.cat([x[2, :, :10], x[2, :, 20:]], -1)[None]
+    for with_gap, without in zip(net.TraceScale(kind)(x[2:3]), net.TraceScale(kind)(kept), strict=True):
+        torch.testing.assert_close(with_gap, without)
+
+
+def test_trace_scales_measure_what_their_name_says():
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 40)) * 5 + 2)
+    offset, gain = net.TraceScale("std")(x)
+    scaled = ((x - offset) / gain).numpy()
+    np.testing.assert_allclose(scaled.mean(-1), 0, atol=1e-12)
+    np.testing.assert_allclose((scaled**2).mean((1, 2)), 1)
+    offset, gain = net.TraceScale("peak")(x)
+    np.testing.assert_allclose(np.abs(((x - offset) / gain).numpy()).max((1, 2)), 1)
+    offset, gain = net.TraceScale("range")(x)
+    scaled = ((x - offset) / gain).numpy()
+    assert scaled.min() == 0
+    assert scaled.max() == 1
+
+
+def test_a_set_scale_is_measured_once():
+    x = torch.randn(20, 1, 30) * 3 + 1
+    scale = net.SetScale(1, 30)
+    scale.measure(x)
+    offset, gain = scale(x)
+    torch.testing.assert_close(offset, x.mean(0))
+    torch.testing.assert_close(((x - offset) / gain).square().mean(), torch.ones(()))
+    scale.measure(100 * x)
+    torch.testing.assert_close(scale(x)[1], gain)
+
+
+def test_the_denoising_network_begins_as_the_identity():
+    network = net.UNet(3, 64, (4, 8, 8))
+    net.reset(network, 3)
+    x = torch.randn(2, 3, 64)
+    torch.testing.assert_close(network(x), x)
+
+
+def test_the_filter_bank_begins_as_a_fourier_transform_and_its_inverse():
+    network, x = net.MaskNet(1, 256), torch.randn(2, 1, 256)
+    parts = network.analysis(x)
+    torch.testing.assert_close(network.synthesis(parts), x, rtol=0, atol=1e-5)
+    window = torch.hann_window(64).sqrt()
+    spectrum = torch.fft.rfft(x[0, 0, 96:160] * window)  # window 9: 48 samples of padding, steps of 16
+    torch.testing.assert_close(parts[0, 0::2, 9], spectrum.real, rtol=0, atol=1e-4)
+    torch.testing.assert_close(parts[0, 1::2, 9], spectrum.imag, rtol=0, atol=1e-4)
+
+
+def test_an_untrained_filter_bank_is_a_spectral_gate():
+    t = torch.arange(1024) / 100
+    tone = torch.where((t > 4) & (t < 6), torch.sin(2 * torch.pi * 12.5 * t), 0)[None, None]
+    torch.manual_seed(0)
+    noise = 0.3 * torch.randn(1, 1, 1024)
+    with torch.no_grad():
+        out = net.MaskNet(1, 1024)(tone + noise)
+    assert (out - tone).square().sum() < 0.5 * noise.square().sum()
+    assert out[..., :300].square().mean() < 0.5 * noise[..., :300].square().mean()
+
+
+def test_a_length_off_the_grid_names_the_nearest_good_one():
+    with pytest.raises(ValueError, match=r"length 100 is not a multiple of stride\*\*levels = 64; try 128"):
+        net.UNet(1, 100, (4, 8, 8, 8))
+    with pytest.raises(ValueError, match="length 100 is not a multiple of stride = 16; try 112"):
+        net.MaskNet(1, 100)
+    with pytest.raises(ValueError, match=r"kernel 40 must be a multiple of 2 \* stride = 32; try 64"):
+        net.MaskNet(1, 160, kernel=40)
+    with pytest.raises(ValueError, match=r"widths \(8, 16\) must be equal"):
+        net.MaskNet(1, 160, widths=(8, 16))
+    with pytest.raises(ValueError, match="kernel is 4; it must be odd, try 5"):
+        net.ConvEncoder(1, 50, kernel=4)
+
+
+def test_reset_depends_on_the_seed_alone():
+    a, b = net.UNet(1, 64, (4, 8)), net.UNet(1, 64, (4, 8))
+    before = torch.random.get_rng_state()
+    net.reset(a, 1)
+    torch.randn(3)
+    net.reset(b, 1)
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    torch.random.set_rng_state(before)
+    net.reset(a, 2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not torch.equal(a.stem.weight, b.stem.weight)
+
+
+def test_the_device_is_the_one_asked_for():
+    assert net.device("cpu") == torch.device("cpu")
+    assert net.device().type in ("cpu", "cuda", "mps")
