@@ -1,0 +1,428 @@
+"""Training: the loop, in the open.
+
+Every random number of step s comes from (seed, s): the order of the traces, their corruption, the draws
+from the posterior. A run is a function of its arguments, whatever ran before it.
+"""
+
+import copy
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from . import nn as net
+from .arrays import to_batch
+from .model import Autoencoder, Model
+from .objective import Objective
+
+# What the random numbers are for, so that no two uses share a stream.
+ORDER, CORRUPTION, DRAWS, SPLIT, RESTART = range(5)
+
+
+@dataclass(frozen=True)
+class Anneal:
+    """Lower the decoder's variance during training, from where few latents pay for themselves.
+
+    A latent pays only while it explains an eigenvalue of the data's covariance above the decoder's
+    variance. Starting high wakes one latent after the other; lowering slowly lets the nonlinear decoder
+    explain the smaller eigenvalues with the latents it has before another one wakes. So single latents
+    come to capture single parameters, and what is not needed stays off. (The reverse of warming up the
+    KL term, which switches on every latent first.)
+
+    Parameters
+    ----------
+    start : float
+        First variance, as a share of the largest eigenvalue of the scaled data's covariance. Above 1
+        no latent pays and all die for good.
+    hold, until : float
+        The shares of the run at which lowering begins and ends (geometrically, to the likelihood's sigma).
+    """
+
+    start: float = 0.5
+    hold: float = 0.1
+    until: float = 0.7
+
+    def sigma(self, share: float, largest: float, end: float) -> float:
+        """Standard deviation after `share` of the run, for a largest eigenvalue `largest`."""
+        first = math.sqrt(self.start * largest)
+        if first <= end:
+            return end
+        done = min(1.0, max(0.0, (share - self.hold) / (self.until - self.hold)))
+        return first * (end / first) ** done
+
+
+def fit(
+    model: Model,
+    data: Any,
+    objective: Objective | None = None,
+    *,
+    target: Any = None,
+    corrupt: Callable | None = None,
+    valid: Any = 0.0,
+    epochs: int = 100,
+    batch: int = 128,
+    lr: float = 3e-3,
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    anneal: Anneal | None = None,
+    restarts: int = 1,
+    patience: int | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Train a model in place, with Adam under a one-cycle learning rate.
+
+    Parameters
+    ----------
+    model : Model
+        From `geoae.autoencoder` or `geoae.denoiser`, or your own.
+    data : DataArray
+        Traces: dims ``time``, maybe ``channel``, and any others.
+    objective : Objective, optional
+        What to minimise; the reconstruction by default, plus ``kl=1`` for a variational autoencoder.
+    target : DataArray, optional
+        What should come out, trace by trace, if not `data` itself.
+    corrupt : callable, optional
+        ``corrupt(x, rng) -> x`` on arrays (trace, channel, time), anew at every step; the model sees the
+        corrupted traces and is asked for the clean ones. See `geoae.AddNoise`, `geoae.Mask`.
+    valid : float or DataArray
+        Traces held out: a share of `data`, or traces of their own. The weights of the epoch that did best
+        on them are kept.
+    epochs, batch : int
+        Passes over the data; traces per step.
+    lr, weight_decay : float
+        Largest learning rate (reached after a tenth of the run, falling to a hundredth as a cosine); Adam's
+        weight decay.
+    clip : float, optional
+        Largest norm of the gradient.
+    anneal : Anneal, optional
+        How to lower the decoder's sigma where the model was built with ``sigma="anneal"``.
+    restarts : int
+        Train this many times from different first weights and keep the best, judged by the objective on the
+        held-out traces or, without any, on all. With 1 training goes on from the weights as they are.
+    patience : int, optional
+        Stop after this many epochs without improvement on the held-out traces.
+    seed : int
+        Of everything random.
+    device : str or device, optional
+        Where to train; see `geoae.device`.
+    progress : bool, optional
+        A progress bar; by default on a terminal only.
+
+    Returns
+    -------
+    history : Dataset over (epoch, split)
+        ``loss`` and the mean of each unweighted term, on ``train`` as it went and on ``valid`` after the epoch
+        (NaN if there is none); ``lr`` and, where it is annealed, ``sigma`` over epoch. Held-out
+        losses are at the last sigma, so that epochs compare. ``attrs["restart_losses"]`` has one number a restart.
+
+    Raises
+    ------
+    ValueError
+        If the traces do not fit the model, hold NaN, or the loss becomes NaN (naming step and term).
+
+    Examples
+    --------
+    >>> import geoae
+    >>> x = geoae.synth.lines(64)
+    >>> history = geoae.fit(geoae.autoencoder(like=x), x, epochs=3)
+    >>> bool(history.loss.sel(split="train")[-1] < history.loss.sel(split="train")[0])
+    True
+    """
+    _check(epochs=epochs, batch=batch, restarts=restarts)
+    if patience is not None and _is_share(valid) and not valid:
+        raise ValueError("patience counts epochs without improvement on held-out traces; give valid=0.1 as well")
+    objective = objective or default_objective(model)
+    train, held_out = _split(model, data, target, valid, seed)
+    place = net.device(device)
+    if isinstance(model.scale, net.SetScale):
+        model.scale.measure(torch.from_numpy(train[0]).to(model.scale.offset))
+    model.to(place)
+    plan = _Plan(objective, corrupt, epochs, batch, lr, weight_decay, clip, anneal or Anneal(), patience)
+    runs = []
+    with _bar(restarts * epochs, progress) as advance:
+        for r in range(restarts):
+            key = _seed(seed, RESTART, r) if restarts > 1 else seed
+            if restarts > 1:
+                net.reset(model, key)
+            rows, loss = _run(model, train, held_out, plan, key, advance)
+            runs.append((loss, rows, copy.deepcopy(model.state_dict())))
+    loss, rows, weights = min(runs, key=lambda run: run[0])
+    model.load_state_dict(weights)
+    model.eval()
+    history = _history(rows, [run[0] for run in runs])
+    model.trained = _trained(data, train[0], objective, seed, history)
+    return history
+
+
+def default_objective(model: Model) -> Objective:
+    """Reconstruction, plus the divergence from the prior where the posterior has a width."""
+    return Objective(kl=1.0 if isinstance(model, Autoencoder) and model.variational else 0.0)
+
+
+def expected_active_units(x: Any, sigma: float) -> int:
+    """How many latents can pay for themselves: eigenvalues of the traces' covariance above sigma squared.
+
+    Parameters
+    ----------
+    x : DataArray
+        Traces, in the scale that sigma is in.
+    sigma : float
+        Standard deviation of the decoder.
+    """
+    return int((_eigenvalues(torch.from_numpy(to_batch(x))) > sigma**2).sum())
+
+
+# ------------------------------------------------------------------------------------------ one run
+
+
+@dataclass(frozen=True)
+class _Plan:
+    objective: Objective
+    corrupt: Callable | None
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    clip: float | None
+    anneal: Anneal
+    patience: int | None
+
+
+def _run(model, train, held_out, plan: _Plan, seed: int, advance: Callable) -> tuple[list[dict], float]:
+    """One training from first to last epoch; the rows of its history, and the loss it is judged by."""
+    place = next(model.parameters()).device
+    x, y = (torch.from_numpy(a).to(place) for a in train)
+    judge = tuple(torch.from_numpy(a).to(place) for a in held_out) if held_out else None
+    optimiser = torch.optim.Adam(model.parameters(), plan.lr, weight_decay=plan.weight_decay, fused=True)
+    sigma = _sigma_schedule(model, x, plan.anneal)
+    steps, step = plan.epochs * math.ceil(len(x) / plan.batch), 0
+    rows, best, best_weights, waited = [], math.inf, None, 0
+    for epoch in range(plan.epochs):
+        model.train()
+        order = np.random.default_rng([seed, ORDER, epoch]).permutation(len(x))
+        sums: dict[str, Tensor] = {}
+        for start in range(0, len(x), plan.batch):
+            traces = torch.from_numpy(order[start : start + plan.batch]).to(place)
+            seen, wanted = x[traces], y[traces]
+            if plan.corrupt is not None:
+                rng = np.random.default_rng([seed, CORRUPTION, step])
+                seen = torch.from_numpy(plan.corrupt(seen.cpu().numpy(), rng)).to(place)
+            for group in optimiser.param_groups:
+                group["lr"] = plan.lr * one_cycle(step / steps)
+            sigma(step / steps)
+            with net.forked_rng(_seed(seed, DRAWS, step), model):
+                loss, terms = plan.objective(model, seen, wanted)
+            optimiser.zero_grad()
+            loss.backward()
+            if plan.clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+            optimiser.step()
+            step += 1
+            for name, value in {"loss": loss, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() * (len(traces) / len(x))
+        row = {"train": {name: value.item() for name, value in sums.items()}, "lr": plan.lr * one_cycle(step / steps)}
+        _refuse_nan(row["train"], step)
+        if sigma.anneals:
+            row["sigma"] = sigma(step / steps)
+        if judge:
+            sigma(1.0)
+            row["valid"] = evaluate(model, *judge, plan, seed)
+            if row["valid"]["loss"] < best:
+                best, best_weights, waited = row["valid"]["loss"], copy.deepcopy(model.state_dict()), 0
+            elif step / steps >= sigma.done:  # while sigma falls the held-out loss has yet to mean anything
+                waited += 1
+        rows.append(row)
+        advance(1, row["train"]["loss"])
+        if plan.patience is not None and waited >= plan.patience:
+            advance(plan.epochs - epoch - 1, row["train"]["loss"])
+            break
+    sigma(1.0)
+    if best_weights is not None:
+        model.load_state_dict(best_weights)
+        return rows, best
+    return rows, evaluate(model, x, y, plan, seed)["loss"]
+
+
+@torch.no_grad()
+def evaluate(model: Model, x: Tensor, y: Tensor, plan: _Plan, seed: int) -> dict[str, float]:
+    """Loss and terms over all traces in evaluation mode, with the same corruption and draws at every call."""
+    model.eval()
+    sums: dict[str, float] = {}
+    for step, start in enumerate(range(0, len(x), 4096)):
+        seen, wanted = x[start : start + 4096], y[start : start + 4096]
+        if plan.corrupt is not None:
+            rng = np.random.default_rng([seed, CORRUPTION, step])
+            seen = torch.from_numpy(plan.corrupt(seen.cpu().numpy(), rng)).to(x.device)
+        with net.forked_rng(_seed(seed, DRAWS, step), model), torch.enable_grad():
+            loss, terms = plan.objective(model, seen, wanted)
+        for name, value in {"loss": loss, **terms}.items():
+            sums[name] = sums.get(name, 0.0) + value.item() * len(seen) / len(x)
+    return sums
+
+
+def one_cycle(share: float) -> float:
+    """Learning rate after `share` of a run, over its largest: up for a tenth, then down a cosine to a hundredth."""
+    if share < 0.1:
+        return max(share / 0.1, 0.01)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
+
+
+class _SigmaSchedule:
+    """Sets the likelihood's sigma to where it should be after a share of the run."""
+
+    def __init__(self, likelihood, anneal: Anneal, largest: float):
+        self.likelihood, self.anneal, self.largest = likelihood, anneal, largest
+        self.anneals, self.done = True, anneal.until
+
+    def __call__(self, share: float) -> float:
+        sigma = self.anneal.sigma(share, self.largest, math.exp(self.likelihood.start))
+        with torch.no_grad():
+            self.likelihood.log_sigma.fill_(math.log(sigma))
+        return sigma
+
+
+class _NoSchedule:
+    anneals, done = False, 0.0
+
+    def __call__(self, share: float) -> float:
+        return math.nan
+
+
+@torch.no_grad()
+def _sigma_schedule(model: Model, x: Tensor, anneal: Anneal) -> _SigmaSchedule | _NoSchedule:
+    if not getattr(model.likelihood, "anneal", False):
+        return _NoSchedule()
+    offset, gain = model.scale(x)
+    return _SigmaSchedule(model.likelihood, anneal, _eigenvalues((x - offset) / gain)[-1].item())
+
+
+def _eigenvalues(x: Tensor) -> Tensor:
+    """Eigenvalues of the covariance of traces (trace, channel, time), ascending."""
+    flat = x.flatten(1).double()
+    flat = flat - flat.mean(0)
+    gram = flat.T @ flat if len(flat) > flat.shape[1] else flat @ flat.T  # both have the same nonzero ones
+    return torch.linalg.eigvalsh(gram / len(flat))
+
+
+# ----------------------------------------------------------------------------------- data and report
+
+
+def _is_share(valid: Any) -> bool:
+    return isinstance(valid, int | float)
+
+
+def _check(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be 1 or more")
+
+
+def _seed(*key: int) -> int:
+    """One 63-bit seed out of several numbers."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _split(model: Model, data: Any, target: Any, valid: Any, seed: int):
+    """Training and held-out (input, target) pairs as plain arrays."""
+    x = _traces(model, data, "data")
+    y = x if target is None else _traces(model, target, "target")
+    if len(x) != len(y):
+        raise ValueError(f"data has {len(x)} traces and target {len(y)}; they must go in pairs")
+    if not _is_share(valid):
+        held_out = _traces(model, valid, "valid")
+        return (x, y), (held_out, held_out)
+    if not 0 <= valid < 1:
+        raise ValueError(f"valid is {valid}; it is the share of traces held out, from 0 to below 1")
+    count = math.ceil(valid * len(x)) if valid else 0
+    if count >= len(x):
+        raise ValueError(f"valid={valid} of {len(x)} traces leaves none to train on")
+    order = np.random.default_rng([seed, SPLIT]).permutation(len(x))
+    held, kept = order[:count], np.sort(order[count:])
+    return (x[kept], y[kept]), (x[held], y[held]) if count else None
+
+
+def _traces(model: Model, data: Any, name: str) -> np.ndarray:
+    x = to_batch(data)
+    if not len(x):
+        raise ValueError(f"{name} holds no traces")
+    bad = np.flatnonzero(~np.isfinite(x).all((1, 2)))
+    if len(bad):
+        raise ValueError(
+            f"{name} has NaN or inf in {len(bad)} of {len(x)} traces, the first being trace {bad[0]}; "
+            f"leave them out: data.isel(trace=np.isfinite(data).all('time'))"
+        )
+    config = model.config or {}
+    wanted = (config.get("channels", x.shape[1]), config.get("length", x.shape[2]))
+    if x.shape[1:] != wanted:
+        raise ValueError(
+            f"{name} has {x.shape[1]} channels of {x.shape[2]} samples, the model expects {wanted[0]} of {wanted[1]}; "
+            f"build it with like={name}"
+        )
+    return x
+
+
+def _refuse_nan(terms: dict[str, float], step: int) -> None:
+    bad = [name for name, value in terms.items() if not math.isfinite(value)]
+    if bad:
+        raise ValueError(f"{bad[-1]} became {terms[bad[-1]]} by step {step}; try a smaller lr, or clip=1.0")
+
+
+def _history(rows: list[dict], restart_losses: list[float]) -> xr.Dataset:
+    names = list(rows[0]["train"])
+    nothing = dict.fromkeys(names, math.nan)
+    values = {
+        name: (("epoch", "split"), [[row["train"][name], row.get("valid", nothing)[name]] for row in rows])
+        for name in names
+    }
+    alone = {name: ("epoch", [row[name] for row in rows]) for name in ("lr", "sigma") if name in rows[0]}
+    return xr.Dataset(
+        {**values, **alone},
+        {"epoch": np.arange(1, len(rows) + 1), "split": ["train", "valid"]},
+        {"restart_losses": restart_losses},
+    )
+
+
+def _trained(data: xr.DataArray, x: np.ndarray, objective: Objective, seed: int, history: xr.Dataset) -> dict:
+    """What the model file says of its training."""
+    at = data["time"].values
+    seconds = (at - at[0]) / np.timedelta64(1, "s") if np.issubdtype(at.dtype, np.datetime64) else at
+    last = history.isel(epoch=-1)
+    return {
+        "traces": len(x),
+        "time": [float(seconds[0]), float(seconds[-1])],
+        "rate": float((len(seconds) - 1) / (seconds[-1] - seconds[0])) if len(seconds) > 1 else None,
+        "channels": [str(c) for c in data["channel"].values] if "channel" in data.coords else [],
+        "units": str(data.attrs.get("units", "")),
+        "time_units": str(data["time"].attrs.get("units", "s")),
+        "objective": objective.weights(),
+        "seed": seed,
+        "epochs": int(history.sizes["epoch"]),
+        "losses": {name: float(v.sel(split="train")) for name, v in last.items() if "split" in v.dims},
+        "versions": {name: version(name) for name in ("geoae", "torch", "numpy")},
+    }
+
+
+@contextmanager
+def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int, float], None]]:
+    """A progress bar with the loss and the time left; ``advance(epochs, loss)`` moves it."""
+    show = sys.stderr.isatty() if progress is None else progress
+    if not show:
+        yield lambda epochs, loss: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ("training", BarColumn(), TextColumn("{task.completed}/{task.total} epochs"), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("loss {task.fields[loss]:.4g}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=total, loss=math.nan)
+        yield lambda epochs, loss: bar.update(task, advance=epochs, loss=loss)

@@ -1,0 +1,265 @@
+"""Denoising records: what comes in goes out; nothing but the nearest window matters."""
+
+import numpy as np
+import obspy
+import pytest
+import xarray as xr
+from obspy import UTCDateTime
+
+import geoae
+from geoae import denoise, denoising
+
+RATE = 100.0
+
+
+@pytest.fixture(scope="module")
+def three():
+    """A three-component denoiser."""
+    events = geoae.synth.seismograms(16, rate=RATE, duration=10.24, seed=0).isel(time=slice(256, 512))
+    model = geoae.denoiser(like=events, widths=(8, 8), seed=0)
+    geoae.fit(model, events, corrupt=geoae.AddNoise(snr_db=(0, 10)), epochs=5, batch=8, seed=0)
+    return model
+
+
+def record(n=3000, channels=3, seed=0):
+    values = np.random.default_rng(seed).standard_normal((channels, n)).cumsum(-1)
+    time = np.arange(n) / RATE
+    return xr.DataArray(values, {"channel": list("ENZ")[:channels], "time": time}, ("channel", "time"))
+
+
+def close(a, b, peak):
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * peak)
+
+
+# ------------------------------------------------------------------------------------------- streams
+
+
+def test_a_stream_keeps_its_headers_but_for_one_line(three):
+    stream = obspy.read()
+    before = stream.copy()
+    out = denoise(stream, three)
+    assert len(out) == len(stream)
+    for old, new in zip(stream, out, strict=True):
+        for key in set(old.stats) - {"processing"}:
+            assert old.stats[key] == new.stats[key], key
+        added = new.stats.processing[len(old.stats.get("processing", [])) :]
+        assert len(added) == 1
+        assert added[0].startswith("geoae ")
+        assert new.data.shape == old.data.shape
+        assert np.isfinite(new.data).all()
+    assert stream == before
+
+
+def test_the_order_of_components_does_not_matter(three):
+    stream = obspy.read()
+    straight, turned = denoise(stream, three), denoise(stream[::-1], three)
+    for a in straight:
+        (b,) = [t for t in turned if t.id == a.id]
+        assert (a.data == b.data).all()
+
+
+def test_a_stream_equals_its_record(three):
+    stream = obspy.read()
+    out = denoise(geoae.io.from_stream(stream), three)
+    for trace in denoise(stream, three):
+        close(out.sel(channel=trace.id), trace.data, np.abs(trace.data).max())
+
+
+def test_a_trace_is_one_component(denoiser):
+    trace = obspy.read()[0]
+    out = denoise(trace, denoiser)
+    assert isinstance(out, obspy.Trace)
+    assert (out.data == denoise(obspy.Stream([trace]), denoiser)[0].data).all()
+
+
+def test_a_missing_component_is_named(three):
+    with pytest.raises(ValueError, match=r"takes 3 components together, instrument BW.RJOB..EH. has BW.RJOB..EHN, BW.RJOB..EHZ"):
+        denoise(obspy.read().select(component="[ZN]"), three)
+
+
+def test_two_instruments_go_their_own_ways(three):
+    stream = obspy.read()
+    other = stream.copy()
+    for trace in other:
+        trace.stats.station, trace.data = "OTHER", trace.data[::-1].copy()
+    both = denoise(stream + other, three)
+    for trace in denoise(stream, three):
+        assert (both.select(id=trace.id)[0].data == trace.data).all()
+
+
+def test_gaps_stay_and_islands_come_out(three):
+    stream = obspy.read()
+    start = stream[0].stats.starttime
+    cut = stream.copy().cutout(start + 8, start + 9).cutout(start + 9.5, start + 14)  # leaves an island of 0.5 s
+    out = denoise(cut, three)
+    assert [(t.id, t.stats.starttime, t.stats.npts) for t in out] == [(t.id, t.stats.starttime, t.stats.npts) for t in cut]
+    assert all(np.isfinite(t.data).all() for t in out)
+    masked = denoise(cut.copy().merge(), three)
+    for trace in masked:
+        assert np.ma.isMaskedArray(trace.data)
+        pieces = [t.data for t in out if t.id == trace.id]
+        close(trace.data.compressed(), np.concatenate(pieces), 1e3)
+
+
+def test_far_apart_segments_need_no_memory_between_them(three):
+    stream = obspy.read()
+    late = stream.copy()
+    for trace in late:
+        trace.stats.starttime += 10 * 365 * 86400  # 90 GB if the gap were laid out
+    out = denoise(stream + late, three)
+    assert len(out) == 6
+    for trace in denoise(stream, three):  # but for the window that sees the gap
+        assert (out.select(id=trace.id)[0].data == trace.data)[:-256].all()
+
+
+def test_contradicting_traces_are_named(denoiser):
+    trace = obspy.read()[0]
+    other = trace.copy()
+    other.data = other.data + 1
+    with pytest.raises(ValueError, match="BW.RJOB..EHZ has two different traces at 2009"):
+        denoise(obspy.Stream([trace, other]), denoiser)
+
+
+def test_masked_nan_and_infinite_samples(denoiser):
+    trace = obspy.read()[0]
+    trace.data = trace.data.astype(float)
+    trace.data[100:110] = np.nan
+    out = denoise(trace, denoiser)
+    assert np.isnan(out.data).nonzero()[0].tolist() == list(range(100, 110))
+    trace.data[5] = np.inf
+    with pytest.raises(ValueError, match="1 samples are infinite"):
+        denoise(trace, denoiser)
+    trace.data[:] = np.nan
+    with pytest.raises(ValueError, match="BW.RJOB..EHZ from 2009.*every sample is NaN; there is nothing to denoise"):
+        denoise(trace, denoiser)
+
+
+def test_rates_other_than_the_models_are_refused(denoiser):
+    trace = obspy.read()[0]
+    trace.stats.sampling_rate = 40
+    with pytest.raises(ValueError, match="model expects 100 Hz, data has 40 Hz; use denoise\\(data.resample\\(100\\), model\\)"):
+        denoise(trace, denoiser)
+    trace.stats.sampling_rate = 0
+    with pytest.raises(ValueError, match="BW.RJOB..EHZ has a sampling rate of 0 Hz"):
+        denoise(trace, denoiser)
+
+
+# -------------------------------------------------------------------------------------------- records
+
+
+@pytest.mark.parametrize("batch", [1, 3, 1000])
+def test_the_batch_does_not_matter(three, batch):
+    x = record()
+    close(denoise(x, three, batch=batch), denoise(x, three), float(abs(x).max()))
+
+
+@pytest.mark.parametrize("chunk", [10, 100, 257, 999, 1500])
+def test_chunks_equal_the_whole(three, chunk):
+    x = record(3000)
+    pieces = denoise(x.chunk(time=chunk), three)
+    assert pieces.chunks is not None
+    close(pieces.compute(), denoise(x, three), float(abs(x).max()))
+
+
+def test_a_later_cut_of_the_record_agrees_with_the_whole(three):
+    """The grid hangs on absolute time, so a piece with a window of context equals the whole."""
+    x = record(4000).assign_coords(time=np.datetime64("2020-01-01") + (np.arange(4000) * 1e7).astype("timedelta64[ns]"))
+    whole, piece = denoise(x, three), denoise(x.isel(time=slice(777, 3333)), three)
+    close(piece.isel(time=slice(256, -256)), whole.isel(time=slice(777 + 256, 3333 - 256)), float(abs(x).max()))
+
+
+def test_units_and_offsets_go_through(three):
+    x = record()
+    plain = denoise(x, three)
+    close(denoise(1e12 * x, three), 1e12 * plain, 1e12 * float(abs(x).max()))
+    close(denoise(x + 1e6, three) - 1e6, plain, 10 * float(abs(x).max()))
+
+
+def test_an_event_far_larger_elsewhere_does_not_matter(three):
+    x = record()
+    loud = x.copy(deep=True)
+    loud[:, 2500:] *= 1000
+    close(denoise(loud, three)[:, :2000], denoise(x, three)[:, :2000], float(abs(x).max()))
+
+
+@pytest.mark.parametrize("n", [1, 10, 255, 256, 257])
+def test_records_shorter_than_a_window_come_out(three, n):
+    out = denoise(record(n), three)
+    assert out.shape == (3, n)
+    assert np.isfinite(out).all()
+
+
+def test_gaps_are_nan_again_and_leave_the_rest_alone(three):
+    x = record()
+    gappy = x.copy(deep=True)
+    gappy[:, 1500:1600] = np.nan
+    out = denoise(gappy, three)
+    assert (out.isnull() == gappy.isnull()).all()
+    close(out[:, :1000], denoise(x, three)[:, :1000], float(abs(x).max()))
+
+
+def test_dims_order_dtype_and_labels_come_back(three):
+    x = record().astype("float32").expand_dims(trace=[7, 8]).transpose("time", "trace", "channel")
+    out = denoise(x, three)
+    assert out.dims == x.dims
+    assert out.dtype == np.float32
+    xr.testing.assert_equal(out.trace, x.trace)
+    assert out.attrs["history"].startswith("geoae ")
+    assert denoise(record().round().astype("int32"), three).dtype == np.float64
+
+
+def test_signal_and_noise_add_up_to_the_input(three):
+    x = record()
+    signal, noise = denoise(x, three, return_noise=True)
+    np.testing.assert_allclose(signal + noise, x, rtol=0, atol=np.spacing(float(abs(x).max())))
+    stream = obspy.read()
+    signal, noise = denoise(stream, three, return_noise=True)
+    for s, n, x in zip(signal, noise, stream, strict=True):
+        np.testing.assert_allclose(s.data + n.data, x.data, rtol=0, atol=np.spacing(np.abs(x.data).max()))
+
+
+def test_a_saved_model_may_be_given_by_its_path(three, tmp_path):
+    geoae.save(three, tmp_path / "m.safetensors")
+    x = record(500)
+    assert (denoise(x, tmp_path / "m.safetensors") == denoise(x, three)).all()
+
+
+def test_what_cannot_be_denoised_is_named(three):
+    with pytest.raises(TypeError, match="cannot denoise a list; give a Stream, a Trace or a DataArray"):
+        denoise([1, 2], three)
+    with pytest.raises(ValueError, match="which model\\? give one that geoae.fit has trained"):
+        denoise(obspy.read())
+    with pytest.raises(ValueError, match="the stream holds no traces"):
+        denoise(obspy.Stream(), three)
+    with pytest.raises(ValueError, match="hop is 999; the model sees 256 samples"):
+        denoise(obspy.read(), three, hop=999)
+
+
+# ------------------------------------------------------------------------------------ what to compare with
+
+
+def test_the_band_pass_agrees_with_obspy():
+    trace = obspy.read()[0]
+    x = geoae.io.from_stream(trace)
+    ours = denoising.bandpass(x, 1.0, 20.0).values[0]
+    theirs = trace.copy().filter("bandpass", freqmin=1.0, freqmax=20.0, corners=4, zerophase=True).data
+    inner = slice(500, -500)  # the two treat the ends differently
+    np.testing.assert_allclose(ours[inner], theirs[inner], atol=0.01 * np.abs(theirs).max())
+    with pytest.raises(ValueError, match="band 1 to 60 Hz does not lie between 0 and half the rate, 50 Hz"):
+        denoising.bandpass(x, 1.0, 60.0)
+
+
+def test_the_spectral_gate_takes_off_noise_and_leaves_a_tone():
+    t = np.arange(6000) / RATE
+    tone = np.where((t > 20) & (t < 30), np.sin(2 * np.pi * 5 * t), 0)
+    noise = 0.3 * np.random.default_rng(0).standard_normal(6000)
+    x = xr.DataArray(tone + noise, {"time": t}, ("time",))
+    out = denoising.spectral_gate(x)
+    assert float(geoae.metrics.snr_db(tone, out.values)) > float(geoae.metrics.snr_db(tone, x.values)) + 8
+    assert float(np.std(out[:1500])) < 0.3 * 0.3  # noise alone
+
+
+def test_starttimes_between_samples_are_kept(denoiser):
+    trace = obspy.read()[0]
+    trace.stats.starttime = UTCDateTime("2020-01-01T00:00:00.003456Z")
+    assert denoise(trace, denoiser).stats.starttime == trace.stats.starttime

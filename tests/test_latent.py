@@ -1,0 +1,258 @@
+"""Codes and what they hold: planted codes whose answer is known, and a trained model."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import geoae
+from geoae import latent
+
+N = 400
+
+
+def planted(columns, parameters, *, kl=1.0):
+    """Codes with given means, as if a model had made them; `kl` in nats per latent."""
+    mean = np.stack(columns, 1)
+    dims = ("trace", "latent")
+    return xr.Dataset(
+        {"mean": (dims, mean), "kl": (dims, np.broadcast_to(kl, mean.shape))},
+        {name: ("trace", values) for name, values in parameters.items()},
+    )
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def uniform(rng):
+    return rng.uniform(-1, 1, (N, 2)).T
+
+
+def ask(codes, names=("a", "b"), **options):
+    table = latent.attribute(codes, list(names), permutations=200, bootstraps=100, **options)
+    return table, latent.verdict(table)
+
+
+# --------------------------------------------------------------------------------------- planted codes
+
+
+def test_one_to_one_codes_are_named(uniform, rng):
+    a, b = uniform
+    table, verdict = ask(planted([b, rng.standard_normal(N), np.exp(a)], {"a": a, "b": b}))
+    assert verdict["a"].latents == (2,)
+    assert verdict["b"].latents == (0,)
+    assert verdict["a"].effect > 0.99
+    assert verdict["a"].p_value == pytest.approx(1 / 201)
+    assert float(table.share.sel(latent=0, parameter="b")) > 0.99
+    assert float(table.share.sel(latent=0, parameter="a")) < 0.05
+
+
+def test_swapped_parameters_swap_the_answer(uniform):
+    a, b = uniform
+    _, straight = ask(planted([a, b], {"a": a, "b": b}))
+    _, swapped = ask(planted([a, b], {"a": b, "b": a}))
+    assert straight["a"].latents == swapped["b"].latents == (0,)
+    assert straight["b"].latents == swapped["a"].latents == (1,)
+
+
+def test_a_folded_code_is_found_by_mutual_information_and_not_by_rank(uniform):
+    a, b = uniform
+    table, verdict = ask(planted([b, a], {"a": a, "b2": b}), ("a", "b2"))
+    assert verdict["b2"].latents == (0,)
+    folded = latent.attribute(planted([a, b], {"square": a**2}), ["square"])
+    assert abs(float(folded.spearman.sel(latent=0, parameter="square"))) < 0.2
+    assert float(folded.mutual_information.sel(latent=0, parameter="square")) > 1
+    assert latent.verdict(folded)["square"].latents == (0,)
+
+
+def test_codes_turned_by_45_degrees_hold_it_together(uniform):
+    a, b = uniform
+    _, verdict = ask(planted([a + b, a - b], {"a": a, "b": b}))
+    for name in "ab":
+        assert verdict[name].relation == "together"
+        assert set(verdict[name].latents) == {0, 1}
+        assert verdict[name].effect > 0.95
+    assert "z0 and z1 together" in str(verdict)
+
+
+def test_doubled_codes_are_either(uniform):
+    a, b = uniform
+    _, verdict = ask(planted([a, b, a], {"a": a, "b": b}))
+    assert verdict["a"].relation == "either"
+    assert verdict["a"].latents == (0, 2)
+    assert "a: z0 or z2" in str(verdict)
+
+
+def test_a_dead_latent_is_no_answer_however_it_correlates(uniform):
+    a, b = uniform
+    codes = planted([1e-3 * a, b], {"a": a, "b": b}, kl=[[1e-6, 1.0]])
+    table, verdict = ask(codes)
+    assert not table.active[0]
+    assert verdict["a"].latents == ()
+    assert "a: not in the code" in str(verdict)
+    assert "z0: inactive (KL 0.000 nats)" in str(verdict)
+
+
+def test_all_zeros_hold_nothing(uniform):
+    a, b = uniform
+    _, verdict = ask(planted([0 * a, 0 * b], {"a": a, "b": b}, kl=0.0))
+    assert verdict["a"].latents == verdict["b"].latents == ()
+    assert verdict["a"].p_value == 1
+
+
+def test_an_idle_latent_is_said_to_answer_nothing(uniform, rng):
+    a, b = uniform
+    _, verdict = ask(planted([a, rng.standard_normal(N), b], {"a": a, "b": b}))
+    assert "z1: active (KL 1.000 nats), but the answer to none of these questions" in str(verdict)
+
+
+def test_pure_noise_is_seldom_claimed():
+    claims = 0
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        codes = planted(list(draw.standard_normal((3, 60))), {"a": draw.uniform(size=60), "b": draw.uniform(size=60)})
+        table = latent.attribute(codes, ["a", "b"], permutations=100, bootstraps=20, seed=seed)
+        claims += any(answer.latents for answer in latent.verdict(table).values())
+    assert claims <= 4  # 1 expected at the 5 % level; 5 or more has a chance of 0.3 %
+
+
+def test_the_interval_holds_the_value_for_other_traces():
+    """R2 of a line with as much noise is known: one half."""
+    inside = 0
+    for seed in range(20):
+        a, noise = np.random.default_rng(seed).standard_normal((2, 1500))
+        table = latent.attribute(planted([a + noise], {"a": a}), ["a"], permutations=1, bootstraps=200, seed=seed)
+        inside += float(table.r2_low[0, 0]) <= 0.5 <= float(table.r2_high[0, 0])
+    assert inside >= 16  # 19 expected; 15 or fewer has a chance of 0.03 %
+
+
+def test_the_share_of_variance_is_that_of_a_spline_fit(rng):
+    from scipy.interpolate import make_lsq_spline
+
+    y = np.sort(rng.uniform(-1, 1, N))
+    z = np.sin(3 * y) + 0.3 * rng.standard_normal(N)
+    inner = np.quantile(y, np.linspace(0, 1, 7))
+    fitted = make_lsq_spline(y, z, np.r_[[inner[0]] * 3, inner, [inner[-1]] * 3])(y)
+    r2 = 1 - ((z - fitted) ** 2).sum() / ((z - z.mean()) ** 2).sum()
+    adjusted = 1 - (1 - r2) * (N - 1) / (N - 8 - 1)  # nine splines, which add up to one
+    table, _ = ask(planted([z], {"y": y}), ["y"])
+    assert float(table.share[0, 0]) == pytest.approx(adjusted, abs=1e-9)
+
+
+def test_spearman_and_mutual_information_agree_with_their_libraries(uniform, rng):
+    from scipy.stats import spearmanr
+
+    a, b = uniform
+    z = a + 0.5 * rng.standard_normal(N)
+    table, _ = ask(planted([z, b], {"a": a, "b": b}))
+    assert float(table.spearman[0, 0]) == pytest.approx(spearmanr(z, a).statistic)
+    x = rng.standard_normal(2000)
+    y = 0.8 * x + 0.6 * rng.standard_normal(2000)
+    normal = latent.attribute(planted([x], {"y": y}), ["y"], permutations=10)
+    assert float(normal.mutual_information[0, 0]) == pytest.approx(-0.5 * np.log(1 - 0.64), abs=0.06)
+
+
+def test_the_same_seed_gives_the_same_table(uniform):
+    codes = planted(list(uniform), dict(zip("ab", uniform, strict=True)))
+    xr.testing.assert_identical(ask(codes, seed=3)[0], ask(codes, seed=3)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"names": ["c"]}, KeyError, "the codes carry no parameter 'c'; they carry a, b"),
+        ({"traces": 19}, ValueError, "19 traces are too few to tell anything; give 20 or more"),
+        ({"a": np.full(N, 2.0)}, ValueError, "parameter 'a' is 2 on every trace"),
+        ({"a": np.r_[np.nan, np.ones(N - 1)]}, ValueError, "parameter 'a' is NaN or inf on 1 traces"),
+    ],
+)
+def test_bad_questions_get_good_answers(uniform, change, error, message):
+    parameters = {"a": change.get("a", uniform[0]), "b": uniform[1]}
+    codes = planted(list(uniform), parameters).isel(trace=slice(change.get("traces")))
+    with pytest.raises(error, match=message):
+        latent.attribute(codes, change.get("names", ["a", "b"]))
+
+
+# -------------------------------------------------------------------------------------- trained models
+
+
+def test_codes_carry_parameters_and_divergences(vae, oscillations):
+    codes = geoae.encode(oscillations, vae)
+    assert codes["mean"].dims == ("trace", "latent")
+    np.testing.assert_array_equal(codes.k, oscillations.k)
+    by_hand = 0.5 * (codes["mean"] ** 2 + codes["std"] ** 2 - 1) - np.log(codes["std"])
+    xr.testing.assert_allclose(codes.kl, by_hand, atol=1e-5)
+    xr.testing.assert_allclose(geoae.encode(oscillations, vae, batch=7)["mean"], codes["mean"], atol=1e-6)
+
+
+def test_a_point_posterior_has_no_divergence(oscillations):
+    codes = geoae.encode(oscillations, geoae.autoencoder(like=oscillations, network="linear"))
+    assert codes.kl.isnull().all()
+    assert (codes["std"] == 0).all()
+    table = latent.attribute(codes, ["k"], permutations=20, bootstraps=20)
+    assert table.active.all()
+
+
+def test_sensitivity_is_the_finite_difference_of_the_decoder(vae, oscillations):
+    codes = geoae.encode(oscillations, vae)
+    mean = codes["mean"].values
+    for i in range(3):
+        step = np.zeros(3)
+        step[i] = 1e-2
+        change = (latent.decode(vae, mean + step) - latent.decode(vae, mean - step)) / 2e-2
+        rms = float(np.sqrt((change**2).mean()))
+        assert float(codes.sensitivity[i]) == pytest.approx(rms * mean[:, i].std(), rel=0.05, abs=1e-4)
+
+
+def test_decoding_the_mean_codes_is_the_models_own_reconstruction(vae, oscillations):
+    decoded = latent.decode(vae, geoae.encode(oscillations, vae)["mean"])
+    with torch.no_grad():
+        own = vae(torch.from_numpy(geoae.arrays.to_batch(oscillations))).numpy()[:, 0]
+    np.testing.assert_allclose(decoded, own, atol=1e-5)
+    np.testing.assert_allclose(decoded.time, oscillations.time)
+    assert decoded.attrs["units"] == oscillations.attrs["units"]
+
+
+def test_a_traversal_moves_one_latent(vae):
+    moved = latent.traverse(vae, 1, span=(-2, 2), steps=5, at=[0.3, 9.0, -0.4])
+    assert moved.dims == ("step", "time")
+    assert moved.z.values.tolist() == [-2, -1, 0, 1, 2]
+    np.testing.assert_allclose(moved[3], latent.decode(vae, [[0.3, 1.0, -0.4]])[0], atol=1e-6)
+    with pytest.raises(ValueError, match="latent is 3; this model has 3, numbered 0 to 2"):
+        latent.traverse(vae, 3)
+
+
+def test_draws_from_the_prior_depend_on_the_seed_alone(vae, oscillations):
+    first, again, other = (geoae.generate(vae, 5, seed=s) for s in (0, 0, 1))
+    xr.testing.assert_identical(first, again)
+    assert not np.allclose(first, other)
+    assert first.sizes == {"trace": 5, "time": 50}
+    with pytest.raises(ValueError, match="a plain autoencoder has no prior"):
+        geoae.generate(geoae.autoencoder(like=oscillations), 5)
+    with pytest.raises(ValueError, match="n is 0"):
+        geoae.generate(vae, 0)
+
+
+def test_a_denoiser_has_no_latents(denoiser, oscillations):
+    with pytest.raises(TypeError, match="a Denoiser has no latents"):
+        geoae.encode(oscillations, denoiser)
+
+
+def test_the_recipe_gives_stiffness_and_damping_a_latent_each():
+    """What the lecture shows in pictures; and the answer follows when the two parameters swap names."""
+    x = geoae.synth.damped_oscillations((30, 30))
+    model = geoae.autoencoder(like=x, latent=3, posterior="diagonal", seed=0)
+    geoae.fit(model, x, epochs=150, restarts=2, seed=0)
+    codes = geoae.encode(x, model)
+    _, verdict = ask(codes, ("k", "b"))
+    (k,), (b,) = verdict["k"].latents, verdict["b"].latents
+    assert k != b
+    assert min(verdict["k"].effect, verdict["b"].effect) > 0.8
+    kl = codes.kl.mean("trace")
+    assert float(kl[3 - k - b]) < 0.05
+    swapped = codes.assign_coords(k=codes.b, b=codes.k)
+    _, verdict = ask(swapped, ("k", "b"))
+    assert (verdict["k"].latents, verdict["b"].latents) == ((b,), (k,))

@@ -1,0 +1,192 @@
+"""Training: what it promises of its arguments, and that a run depends on nothing else."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import geoae
+from geoae.train import Anneal, expected_active_units, one_cycle
+
+
+@pytest.fixture(scope="module")
+def traces():
+    return geoae.synth.damped_oscillations(48, seed=2)
+
+
+def small(traces, **words):
+    return geoae.autoencoder(like=traces, **{"widths": (16,), **words})
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_a_linear_autoencoder_spans_the_principal_components(traces):
+    model = geoae.autoencoder(like=traces, network="linear", latent=3)
+    geoae.fit(model, traces, epochs=800, batch=48, lr=3e-2)
+    centred = traces.values - traces.values.mean(0)
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)
+    q, _ = np.linalg.qr(model.decoder[0].weight.detach().numpy())
+    outside = np.linalg.norm(q - vt[:3].T @ (vt[:3] @ q), 2)  # sine of the largest principal angle
+    assert np.degrees(np.arcsin(outside)) < 1
+    with torch.no_grad():
+        error = model(torch.from_numpy(geoae.arrays.to_batch(traces))).numpy()[:, 0] - traces.values
+    assert (error**2).sum() == pytest.approx((s[3:] ** 2).sum(), rel=0.01)
+
+
+def test_a_run_is_a_function_of_its_arguments(traces):
+    def run(seed):
+        model = small(traces, posterior="diagonal")
+        corrupt = geoae.GaussianNoise(0.1)
+        history = geoae.fit(model, traces, corrupt=corrupt, epochs=4, batch=20, valid=0.2, seed=seed)
+        return weights(model), history
+
+    (a, first), (b, again) = run(0), run(0)
+    assert torch.equal(a, b)
+    xr.testing.assert_identical(first, again)
+    assert not torch.equal(a, run(1)[0])
+
+
+def test_training_leaves_the_random_state_of_others_alone(traces):
+    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    geoae.fit(small(traces, posterior="diagonal"), traces, corrupt=geoae.GaussianNoise(0.1), epochs=2)
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+def test_history_has_every_term_over_epochs_and_splits(traces):
+    history = geoae.fit(small(traces, posterior="diagonal"), traces, valid=0.25, epochs=5)
+    assert history.loss.dims == ("epoch", "split")
+    assert history.epoch.values.tolist() == [1, 2, 3, 4, 5]
+    assert history.split.values.tolist() == ["train", "valid"]
+    assert history.notnull().all().to_array().all()
+    np.testing.assert_allclose(history.loss, history.reconstruction + history.kl, rtol=1e-5)
+
+
+def test_without_held_out_traces_the_valid_column_is_empty(traces):
+    history = geoae.fit(small(traces), traces, epochs=2)
+    assert history.loss.sel(split="valid").isnull().all()
+    assert "sigma" not in history
+
+
+def test_patience_stops_and_keeps_the_best_weights(traces):
+    # noise has nothing to be learned, so the loss on held-out noise soon rises
+    noise = xr.DataArray(np.random.default_rng(0).standard_normal((40, 50)), dims=("trace", "time"), coords={"time": np.arange(50.0)})
+    model = geoae.autoencoder(like=noise, widths=(200,), latent=30)
+    history = geoae.fit(model, noise, valid=0.5, epochs=200, batch=20, patience=5)
+    valid = history.loss.sel(split="valid")
+    assert history.sizes["epoch"] < 200
+    assert int(np.argmin(valid.values)) == history.sizes["epoch"] - 6
+    assert history.attrs["restart_losses"] == [pytest.approx(float(valid.min()))]
+
+
+def test_the_best_of_several_restarts_is_kept(traces):
+    model = small(traces, latent=3, posterior="diagonal")
+    history = geoae.fit(model, traces, epochs=8, restarts=3)
+    losses = history.attrs["restart_losses"]
+    assert len(set(losses)) == 3
+    again = geoae.fit(small(traces, latent=3, posterior="diagonal", seed=5), traces, epochs=8, restarts=3)
+    assert again.attrs["restart_losses"] == losses  # the seed of fit decides, not the weights before it
+    assert history.attrs["restart_losses"].index(min(losses)) in (0, 1, 2)
+
+
+def test_corruption_is_undone_not_copied(traces):
+    """A denoising autoencoder comes closer to the clean trace than the trace it was given."""
+    model = small(traces, latent=4)
+    geoae.fit(model, traces, corrupt=geoae.GaussianNoise(0.3), epochs=150, batch=16)
+    clean = geoae.arrays.to_batch(traces)
+    noisy = geoae.GaussianNoise(0.3)(clean, np.random.default_rng(9))
+    with torch.no_grad():
+        out = model(torch.from_numpy(noisy)).numpy()
+    assert ((out - clean) ** 2).mean() < 0.3 * ((noisy - clean) ** 2).mean()
+
+
+def test_target_traces_are_what_should_come_out(traces):
+    model = small(traces, latent=4)
+    geoae.fit(model, traces, target=-traces, epochs=150, batch=16)
+    x = geoae.arrays.to_batch(traces)
+    with torch.no_grad():
+        out = model(torch.from_numpy(x)).numpy()
+    assert np.corrcoef(out.ravel(), -x.ravel())[0, 1] > 0.9
+
+
+def test_annealing_holds_falls_and_holds():
+    anneal, largest, end = Anneal(start=0.5, hold=0.1, until=0.7), 8.0, 0.4
+    assert anneal.sigma(0.0, largest, end) == anneal.sigma(0.1, largest, end) == 2.0
+    assert anneal.sigma(0.4, largest, end) == pytest.approx((2.0 * 0.4) ** 0.5)  # geometric: half way
+    assert anneal.sigma(0.7, largest, end) == anneal.sigma(1.0, largest, end) == pytest.approx(0.4)
+    assert anneal.sigma(0.0, 0.1, end) == end  # nothing to come down from
+
+
+def test_sigma_ends_where_the_model_says(traces):
+    model = small(traces, posterior="diagonal")
+    history = geoae.fit(model, traces, epochs=10)
+    assert history.sigma[0] > history.sigma[5] > history.sigma[-1]
+    assert float(history.sigma[-1]) == pytest.approx(0.15**0.5)
+    assert model.likelihood.log_sigma.exp().item() == pytest.approx(0.15**0.5)
+
+
+def test_the_learning_rate_goes_up_and_down_once():
+    rates = np.array([one_cycle(f) for f in np.linspace(0, 1, 101)])
+    assert rates.max() == pytest.approx(1, abs=1e-3)
+    assert rates.argmax() == 10
+    assert rates[-1] == pytest.approx(0.01)
+    assert (np.diff(rates[:11]) > 0).all()
+    assert (np.diff(rates[10:]) < 0).all()
+
+
+def test_expected_active_units_counts_the_eigenvalues_above_the_variance():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((20, 20)))[0]
+    spread = np.r_[[5.0, 3.0, 1.0], np.full(17, 0.01)]
+    x = xr.DataArray(rng.standard_normal((5000, 20)) * spread @ basis.T, dims=("trace", "time"))
+    assert [expected_active_units(x, sigma) for sigma in (10, 4, 2, 0.5)] == [0, 1, 2, 3]
+    assert expected_active_units(x[:10], 2.0) == 2  # fewer traces than samples
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"valid": 1.5}, "valid is 1.5; it is the share of traces held out"),
+        ({"valid": 0.999}, "leaves none to train on"),
+        ({"patience": 3}, "patience counts epochs without improvement on held-out traces; give valid=0.1"),
+        ({"epochs": 0}, "epochs is 0; it must be 1 or more"),
+        ({"restarts": 0}, "restarts is 0; it must be 1 or more"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(traces, options, message):
+    with pytest.raises(ValueError, match=message):
+        geoae.fit(small(traces), traces, **options)
+
+
+def test_traces_that_cannot_be_trained_on_are_refused(traces):
+    bad = traces.copy(deep=True)
+    bad[7, 3] = np.nan
+    with pytest.raises(ValueError, match="NaN or inf in 1 of 48 traces, the first being trace 7"):
+        geoae.fit(small(traces), bad)
+    with pytest.raises(ValueError, match="1 channels of 40 samples, the model expects 1 of 50"):
+        geoae.fit(small(traces), traces.isel(time=slice(40)))
+    with pytest.raises(ValueError, match="data has 48 traces and target 40"):
+        geoae.fit(small(traces), traces, target=traces[:40])
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(traces):
+    with pytest.raises(ValueError, match=r"became (nan|inf) by step \d+; try a smaller lr"):
+        geoae.fit(small(traces, posterior="diagonal"), traces, lr=1e9, epochs=20)
+
+
+def test_a_bar_is_shown_when_asked_for(traces, capsys):
+    geoae.fit(small(traces), traces, epochs=3, progress=True)
+    assert "3/3 epochs" in capsys.readouterr().err
+    geoae.fit(small(traces), traces, epochs=3, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_agrees_with_the_cpu(traces):
+    losses = [
+        float(geoae.fit(small(traces), traces, epochs=20, device=name).loss.sel(split="train")[-1])
+        for name in ("cpu", "cuda")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
