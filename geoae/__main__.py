@@ -1,0 +1,5 @@
+"""``python -m geoae`` is ``geoae``."""
+
+from .cli import main
+
+main()
