@@ -1,6 +1,7 @@
 """Autoencoders for geoscience signals.
 
-The public names stand in ``__init__.pyi``; each loads its room (and torch, ObsPy, matplotlib) when first used.
+The public names stand in ``__init__.pyi``; each loads its room, and with it torch, ObsPy or matplotlib, when
+first used.
 """
 
 import lazy_loader

@@ -28,9 +28,11 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best the
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("out"),
     seed: Seed = 0,
-    threads: Annotated[int, typer.Option(help="Threads to compute with; models this small are fastest on one.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="Threads to compute with; models this small are fastest on one.")
+    ] = 1,
 ) -> None:
-    """Run the main job, a minute on two cores: latents that explain themselves, a denoised earthquake, a report.
+    """Run the main job, one minute: latents that explain themselves, a denoised earthquake, a report.
 
     Example: [bold]geoae demo --seed 1[/bold]
     """
@@ -44,7 +46,9 @@ def demo(
 
 @app.command()
 def denoise(
-    file: Annotated[str, typer.Argument(help="Waveforms in any format ObsPy reads, or a quoted glob pattern.")],
+    file: Annotated[
+        str, typer.Argument(help="Waveforms in any format ObsPy reads, or a quoted glob pattern.")
+    ],
     output: Output,
     model: Annotated[Path, typer.Option("-m", "--model", help="Trained model.")],
     noise: Annotated[Path | None, typer.Option(help="Write what was taken off, too.")] = None,
@@ -67,12 +71,21 @@ def denoise(
 
 @app.command()
 def train(
-    signals: Annotated[str, typer.Argument(help="Labelled traces (.nc), or with NOISE a file, folder or glob of clean waveforms.")],
-    noise: Annotated[str | None, typer.Argument(help="A file, folder or glob of noise: train a denoiser.")] = None,
+    signals: Annotated[
+        str,
+        typer.Argument(
+            help="Labelled traces (.nc), or with NOISE a file, folder or glob of clean waveforms."
+        ),
+    ],
+    noise: Annotated[
+        str | None, typer.Argument(help="A file, folder or glob of noise: train a denoiser.")
+    ] = None,
     *,
     output: Output,
     length: Annotated[int, typer.Option(help="Denoiser: samples of a window.")] = 1920,
-    snr: Annotated[tuple[float, float], typer.Option(help="Denoiser: lowest and highest SNR of the mixes, in dB.")] = (-10, 20),
+    snr: Annotated[
+        tuple[float, float], typer.Option(help="Denoiser: lowest and highest SNR of the mixes, in dB.")
+    ] = (-10, 20),
     latent: Annotated[int, typer.Option(help="Autoencoder: number of latents.")] = 2,
     network: Annotated[str, typer.Option(help="Autoencoder: dense, conv or linear.")] = "dense",
     posterior: Annotated[str, typer.Option(help="Autoencoder: point, diagonal or full.")] = "diagonal",
@@ -91,24 +104,39 @@ def train(
     import geoae
 
     _check_outputs(output)
-    options: dict[str, Any] = {"epochs": epochs, "restarts": restarts, "valid": valid, "seed": seed, "device": device}
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "restarts": restarts,
+        "valid": valid,
+        "seed": seed,
+        "device": device,
+    }
     if noise is None:
         data = _traces(signals)
-        model: Any = geoae.autoencoder(like=data, latent=latent, network=network, posterior=posterior, seed=seed)
+        model: Any = geoae.autoencoder(
+            like=data, latent=latent, network=network, posterior=posterior, seed=seed
+        )
     else:
-        channels = geoae.denoiser(length, seed=seed).config["channels"]  # says at once if the length will not do
+        channels = geoae.denoiser(length, seed=seed).config[
+            "channels"
+        ]  # says at once if the length will not do
         data = geoae.io.read_traces(signals, length, channels)
         model = geoae.denoiser(like=data, seed=seed)
-        options |= {"corrupt": geoae.AddNoise(geoae.io.read_traces(noise, length, channels), snr_db=snr), "clip": 1.0}
+        options |= {
+            "corrupt": geoae.AddNoise(geoae.io.read_traces(noise, length, channels), snr_db=snr),
+            "clip": 1.0,
+        }
     history = geoae.fit(model, data, batch=128 if noise is None else 32, **options)
     geoae.save(model, output)
-    last = history.loss.isel(epoch=-1)
-    _say(f"{data.sizes['trace']} traces, loss {float(last.sel(split='train')):.4g}, held out {float(last.sel(split='valid')):.4g}: {output}")
+    loss, held_out = history.loss.isel(epoch=-1).values
+    _say(f"{data.sizes['trace']} traces, loss {loss:.4g}, held out {held_out:.4g}: {output}")
 
 
 @app.command()
 def generate(
-    what: Annotated[str, typer.Argument(help="damped_oscillations, lines, seismograms, or a variational model's file.")],
+    what: Annotated[
+        str, typer.Argument(help="damped_oscillations, lines, seismograms, or a variational model's file.")
+    ],
     output: Output,
     n: Annotated[str, typer.Option("-n", help="How many; 30x30 is a mesh of two parameters.")] = "100",
     seed: Seed = 0,
@@ -120,15 +148,20 @@ def generate(
     import geoae
 
     _check_outputs(output)
-    makers = {"damped_oscillations": geoae.synth.damped_oscillations, "lines": geoae.synth.lines}
+    makers: dict[str, Any] = {
+        "damped_oscillations": geoae.synth.damped_oscillations,
+        "lines": geoae.synth.lines,
+    }
     if what in makers:
         traces = makers[what](_count(n), seed=seed)
     elif what == "seismograms":
         traces = geoae.synth.seismograms(_whole(n), seed=seed)
     elif Path(what).is_file():
-        traces = geoae.generate(geoae.load(what), _whole(n), seed=seed)
+        traces = geoae.generate(_autoencoder(what), _whole(n), seed=seed)
     else:
-        raise ValueError(f"nothing called {what!r}; choose from {', '.join(makers)}, seismograms, or give a model's file")
+        raise ValueError(
+            f"nothing called {what!r}; choose from {', '.join(makers)}, seismograms, or give a model's file"
+        )
     with geoae.files.whole(output) as part:
         traces.to_netcdf(part, engine="scipy")
     _say(f"{traces.sizes['trace']} traces of {traces.sizes['time']} samples: {output}")
@@ -138,7 +171,9 @@ def generate(
 def attribute(
     model: Annotated[Path, typer.Argument(help="Trained autoencoder.")],
     data: Annotated[Path, typer.Argument(help="Labelled traces (.nc).")],
-    parameter: Annotated[list[str] | None, typer.Option("-p", "--parameter", help="Ask about this one; all if left out.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="Ask about this one; all if left out.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the table (.nc), too.")] = None,
     seed: Seed = 0,
 ) -> None:
@@ -149,8 +184,10 @@ def attribute(
     import geoae
 
     _check_outputs(output)
-    codes = geoae.encode(_traces(data), geoae.load(model))
-    names = parameter or [str(name) for name, c in codes.coords.items() if c.dims == ("trace",) and name != "trace"]
+    codes = geoae.encode(_traces(data), _autoencoder(model))
+    names = parameter or [
+        str(name) for name, c in codes.coords.items() if c.dims == ("trace",) and name != "trace"
+    ]
     table = geoae.latent.attribute(codes, names, seed=seed)
     _show_table(table)
     _say(str(geoae.latent.verdict(table)))
@@ -200,7 +237,9 @@ def _check_outputs(*paths: Path | None) -> None:
     """Refuse a folder that is not there before the work, not after it."""
     for path in paths:
         if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it with: mkdir -p {path.parent}")
+            raise FileNotFoundError(
+                f"no folder {path.parent} to write {path.name} into; make it with: mkdir -p {path.parent}"
+            )
 
 
 def _traces(path: str | Path) -> Any:
@@ -212,7 +251,19 @@ def _traces(path: str | Path) -> Any:
     try:
         return xr.load_dataarray(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not a NetCDF file of traces; 'geoae generate lines -o lines.nc' makes one") from error
+        raise ValueError(
+            f"{path} is not a NetCDF file of traces; 'geoae generate lines -o lines.nc' makes one"
+        ) from error
+
+
+def _autoencoder(path: str | Path) -> Any:
+    """Load a model that has latents."""
+    import geoae
+
+    model = geoae.load(path)
+    if not isinstance(model, geoae.Autoencoder):
+        raise ValueError(f"{path} is a denoiser, which has no latents; train an autoencoder")
+    return model
 
 
 def _count(n: str) -> int | tuple[int, ...]:
@@ -222,7 +273,9 @@ def _count(n: str) -> int | tuple[int, ...]:
 
 def _whole(n: str) -> int:
     if not n.isdecimal() or int(n) < 1:
-        raise ValueError(f"-n is {n!r}; it is a whole number from 1 up, or for a mesh two of them such as 30x30")
+        raise ValueError(
+            f"-n is {n!r}; it is a whole number from 1 up, or for a mesh two of them such as 30x30"
+        )
     return int(n)
 
 

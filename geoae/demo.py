@@ -94,13 +94,19 @@ def _asked(title: str, x, model, history, parameters: list[str], seed: int, say,
     verdict = latent.verdict(table)
     for line in str(verdict).splitlines():
         say(f"  {line}")
-    facts += [plot.Fact(f"{title}: {name}", _where(verdict[name]), f"R² {verdict[name].effect:.2f}") for name in parameters]
+    facts += [
+        plot.Fact(f"{title}: {name}", _where(verdict[name]), f"R² {verdict[name].effect:.2f}")
+        for name in parameters
+    ]
     count = model.config["latent"]
     traversals = [latent.traverse(model, i) for i in range(count)]
     text = (
-        f"{x.sizes['trace']} traces of {x.sizes['time']} samples, a variational autoencoder with {count} latents, the best "
-        f"of {len(history.attrs['restart_losses'])} trainings by its evidence bound. At the last decoder variance "
-        f"{_units(x, model)} latents can pay for themselves by the spectrum alone.\n\n" + "\n\n".join(str(verdict).splitlines())
+        f"{x.sizes['trace']} traces of {x.sizes['time']} samples, a variational autoencoder with "
+        f"{count} latents, the best "
+        f"of {len(history.attrs['restart_losses'])} trainings by its evidence bound. At the last "
+        f"decoder variance "
+        f"{_units(x, model)} latents can pay for themselves by the spectrum alone.\n\n"
+        + "\n\n".join(str(verdict).splitlines())
     )
     figures = (
         (plot.attribution(table), f"Heat map: R2 of each parameter by each latent. {verdict}"),
@@ -129,7 +135,16 @@ def _rows(table: xr.Dataset) -> plot.Table:
             interval = f"{float(cell.r2_low):.2f} to {float(cell.r2_high):.2f}" if cell.active else "-"
             values = [float(cell[v]) for v in ("kl", "r2", "p_value", "mutual_information", "share")]
             rows.append((f"z{i}", name, values[0], values[1], interval, *values[2:]))
-    header = ("latent", "parameter", "KL [nats]", "R²", "95 % interval", "p", "mutual information [nats]", "share of variance")
+    header = (
+        "latent",
+        "parameter",
+        "KL [nats]",
+        "R²",
+        "95 % interval",
+        "p",
+        "mutual information [nats]",
+        "share of variance",
+    )
     return plot.Table(header, rows, "Attribution: inactive latents are not asked.")
 
 
@@ -145,10 +160,16 @@ def _earthquake(out: Path, seed: int, progress, say, facts: list) -> list[plot.S
     for name, before, after, _ in rows:
         say(f"  {name:<14} SNR {before:5.1f} dB in, {after:5.1f} dB out")
     gain = rows[0][2] - rows[0][1]
-    facts.append(plot.Fact("Earthquake, noise added", f"{gain:+.1f} dB", f"SNR {rows[0][1]:.1f} to {rows[0][2]:.1f} dB"))
+    facts.append(
+        plot.Fact(
+            "Earthquake, noise added", f"{gain:+.1f} dB", f"SNR {rows[0][1]:.1f} to {rows[0][2]:.1f} dB"
+        )
+    )
     sections = [section, _as_it_is(model, stream, out, say)]
     training = "Squared error on synthetic earthquakes that were held out (valid) and trained on (train)."
-    sections.append(plot.Section("How the denoiser was trained", training, ((plot.history(history), "Loss by epoch"),)))
+    sections.append(
+        plot.Section("How the denoiser was trained", training, ((plot.history(history), "Loss by epoch"),))
+    )
     return sections
 
 
@@ -174,12 +195,15 @@ def _noise(seed: int) -> np.ndarray:
     exponents = np.linspace(0, 3, 8)
     shape = (64, 3, 2 * LENGTH)
     return np.concatenate(
-        [noise.coloured(shape, exponent=e, rate=100.0, seed=seed * len(exponents) + i) for i, e in enumerate(exponents)]
+        [
+            noise.coloured(shape, exponent=e, rate=100.0, seed=seed * len(exponents) + i)
+            for i, e in enumerate(exponents)
+        ]
     )
 
 
 def _with_noise_added(model, stream: obspy.Stream, seed: int) -> tuple[plot.Section, list[tuple]]:
-    """Known truth: the earthquake above 1 Hz, where its own noise is weak, plus coloured noise at a stated SNR."""
+    """Known truth: the earthquake above 1 Hz, where its own noise is weak, with pink noise added."""
     clean = io.from_stream(stream.copy().filter("highpass", freq=1.0, corners=2, zerophase=True))
     added = noise.coloured((1, *clean.shape), exponent=1.0, rate=100.0, seed=seed + 10_000)[0]
     noisy = clean.copy(data=noise.mix(clean.values[None], added[None], ADDED_DB)[0])
@@ -193,14 +217,21 @@ def _with_noise_added(model, stream: obspy.Stream, seed: int) -> tuple[plot.Sect
         (name, before, float(metrics.snr_db(clean, y)), float(np.mean(metrics.correlation(clean, y))))
         for name, y in results.items()
     ]
-    table = plot.Table(("method", "SNR in [dB]", "SNR out [dB]", "correlation"), rows, "Three components jointly, 30 s.")
+    table = plot.Table(
+        ("method", "SNR in [dB]", "SNR out [dB]", "correlation"), rows, "Three components jointly, 30 s."
+    )
     text = (
-        "A real local earthquake (station BW.RJOB, 2009-08-24), high-passed at 1 Hz, with pink noise added to a "
-        f"signal-to-noise ratio of {ADDED_DB:g} dB. The network has seen synthetic earthquakes only; the band-pass is 1 to "
+        "A real local earthquake (station BW.RJOB, 2009-08-24), high-passed at 1 Hz, with pink noise "
+        "added to a "
+        f"signal-to-noise ratio of {ADDED_DB:g} dB. The network has seen synthetic earthquakes only; "
+        f"the band-pass is 1 to "
         "20 Hz, the spectral gate works on windows of 1 s."
     )
     figures = (
-        (plot.before_after(noisy, results["geoae"], clean), "Three components with noise, denoised, and as they were"),
+        (
+            plot.before_after(noisy, results["geoae"], clean),
+            "Three components with noise, denoised, and as they were",
+        ),
         (plot.spectrograms(noisy, results["geoae"]), "Spectrograms before and after"),
     )
     return plot.Section("An earthquake with noise added", text, figures, (table,)), rows
@@ -217,9 +248,13 @@ def _as_it_is(model, stream: obspy.Stream, out: Path, say) -> plot.Section:
     )
     if not same:
         raise ValueError(f"{path} does not read back with the ids and times of the record it was made from")
-    say(f"  The record as it is, denoised: {path}; ObsPy reads back {len(again)} traces with the same ids and times.")
+    say(
+        f"  The record as it is, denoised: {path}; ObsPy reads back {len(again)} traces with the same "
+        f"ids and times."
+    )
     text = (
-        "The same record as it was measured, microseism and all, and what the denoiser leaves of it. There is no truth to "
+        "The same record as it was measured, microseism and all, and what the denoiser leaves of it. "
+        "There is no truth to "
         "compare with here: look at what was taken off."
     )
     figures = (

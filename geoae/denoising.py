@@ -41,10 +41,12 @@ def denoise(
     Parameters
     ----------
     data : Stream, Trace or DataArray
-        At the model's sampling rate. A DataArray has dims ``time``, maybe ``channel``, and any others, each of
+        At the model's sampling rate. A DataArray has dims ``time``, maybe ``channel``, and any others,
+        each of
         which is a record of its own. Missing samples (NaN, masked, gaps) stay missing and count for nothing.
     model : Model or path
-        A trained model, or the file that holds one. A model of three components takes the three of an instrument
+        A trained model, or the file that holds one. A model of three components takes the three of an
+        instrument
         together.
     return_noise : bool
         Return what was taken off as well: signal + noise is the input.
@@ -71,7 +73,9 @@ def denoise(
     model = _model(model).to(net.device(device)).eval()
     hop = hop or _length(model) // 2
     if not 1 <= hop <= _length(model):
-        raise ValueError(f"hop is {hop}; the model sees {_length(model)} samples, so 1 to {_length(model)} will do")
+        raise ValueError(
+            f"hop is {hop}; the model sees {_length(model)} samples, so 1 to {_length(model)} will do"
+        )
     out = _denoise(data, functools.partial(_run, model=model, hop=hop, batch=batch), model, hop)
     return (out, _difference(data, out)) if return_noise else out
 
@@ -86,8 +90,10 @@ def _model(model: Model | str | os.PathLike | None) -> Model:
 
 
 def _length(model: Model) -> int:
-    if model.config is None:
-        raise ValueError("this model was put together by hand, so its window is unknown; set model.config['length']")
+    if "length" not in model.config:
+        raise ValueError(
+            "this model was put together by hand, so its window is unknown; set model.config['length']"
+        )
     return model.config["length"]
 
 
@@ -109,11 +115,13 @@ def _run(values: np.ndarray, phase: int, *, model: Model, hop: int, batch: int) 
 
 
 def _on_windows(x: np.ndarray, model: Model) -> np.ndarray:
-    """Model on float64 windows: mean and size come off before single precision would lose the signal under them."""
+    """Model on float64 windows, their mean and size off before single precision loses the signal."""
     offset, gain = 0.0, 1.0
     if isinstance(model.scale, net.TraceScale) and model.scale.kind != "none":
         present = ~np.isnan(x)
-        offset = np.where(present, x, 0).sum(-1, keepdims=True) / np.maximum(present.sum(-1, keepdims=True), 1)
+        offset = np.where(present, x, 0).sum(-1, keepdims=True) / np.maximum(
+            present.sum(-1, keepdims=True), 1
+        )
         gain = np.where(present, np.abs(x - offset), 0).max((1, 2), keepdims=True)
         gain[gain == 0] = 1.0
     place = next(model.parameters()).device
@@ -125,14 +133,15 @@ def _check_rate(model: Model, rate: float) -> None:
     wanted = model.trained.get("rate")
     if wanted and abs(rate / wanted - 1) > RATE_TOLERANCE:
         raise ValueError(
-            f"model expects {wanted:g} Hz, data has {rate:g} Hz; use denoise(data.resample({wanted:g}), model) on a "
+            f"model expects {wanted:g} Hz, data has {rate:g} Hz; use denoise(data.resample({wanted:g}), "
+            f"model) on a "
             f"Stream, or geoae.arrays.resample(data, {wanted:g})"
         )
 
 
 def _instruments(ids: Sequence[str], model: Model) -> list[list[int]]:
     """Indices of the channels that go through the model together, in the model's order of components."""
-    count = (model.config or {}).get("channels", 1)
+    count = model.config.get("channels", 1)
     if count == 1:
         return [[i] for i in range(len(ids))]
     groups: dict[str, list[int]] = {}
@@ -144,7 +153,8 @@ def _instruments(ids: Sequence[str], model: Model) -> list[list[int]]:
         if len(members) != count:
             found = ", ".join(ids[i] for i in members)
             raise ValueError(
-                f"model takes {count} components together, instrument {name or 'of this record'}? has {found}; "
+                f"model takes {count} components together, instrument {name or 'of this record'}? has "
+                f"{found}; "
                 f"give all of them, or use a one-component model"
             )
     return list(groups.values())
@@ -178,7 +188,11 @@ def _(data: xr.DataArray, run, model: Model, hop: int) -> xr.DataArray:
     groups = _instruments(ids or [""] * labelled.sizes["channel"], model)
     first = data["time"].values[0]
     absolute = isinstance(first, np.datetime64)
-    phase = _absolute_sample(first.astype("datetime64[ns]").astype(int), rate) if absolute else round(first * rate)
+    phase = (
+        _absolute_sample(first.astype("datetime64[ns]").astype(int), rate)
+        if absolute
+        else round(first * rate)
+    )
 
     def kernel(block: np.ndarray) -> np.ndarray:
         out = np.empty(block.shape)
@@ -187,7 +201,11 @@ def _(data: xr.DataArray, run, model: Model, hop: int) -> xr.DataArray:
                 out[(*index, group)] = run(block[(*index, group)], phase)
         return out
 
-    values = kernel(_present(labelled.values)) if labelled.chunks is None else _lazily(kernel, labelled, model, hop)
+    values = (
+        kernel(_present(labelled.values))
+        if labelled.chunks is None
+        else _lazily(kernel, labelled, model, hop)
+    )
     out = labelled.copy(data=values.astype(_output_dtype(data.dtype)))
     out = (out if "channel" in data.dims else out.isel(channel=0, drop=True)).transpose(*data.dims)
     return out.assign_attrs(history=f"{data.attrs.get('history', '')}\n{_line(model, hop)}".strip())
@@ -206,7 +224,9 @@ def _present(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).any():
         raise ValueError("every sample is NaN; there is nothing to denoise")
     if np.isinf(values).any():
-        raise ValueError(f"{np.isinf(values).sum()} samples are infinite; set them to NaN, and they count as missing")
+        raise ValueError(
+            f"{np.isinf(values).sum()} samples are infinite; set them to NaN, and they count as missing"
+        )
     return values
 
 
@@ -214,10 +234,15 @@ def _lazily(kernel, labelled: xr.DataArray, model: Model, hop: int):
     """The kernel over dask chunks, each seeing one window of context on either side."""
     axis = labelled.ndim - 1
     depth = -(-_length(model) // hop) * hop
-    chunks = _grid_chunks(labelled.sizes["time"], max(labelled.chunks[axis]), hop, depth)
-    whole = {i: -1 for i in range(axis)} | {axis: chunks}
+    chunks = _grid_chunks(labelled.sizes["time"], max(labelled.chunksizes["time"]), hop, depth)
+    whole = dict.fromkeys(range(axis), -1) | {axis: chunks}
     return labelled.data.rechunk(whole).map_overlap(
-        kernel, depth={axis: depth}, boundary="none", dtype=float, allow_rechunk=False, meta=np.empty((0,) * (axis + 1))
+        kernel,
+        depth={axis: depth},
+        boundary="none",
+        dtype=float,
+        allow_rechunk=False,
+        meta=np.empty((0,) * (axis + 1)),
     )
 
 
@@ -248,7 +273,9 @@ def _(data: obspy.Stream, run, model: Model, hop: int) -> obspy.Stream:
         raise ValueError("the stream holds no traces")
     for trace in data:
         if not trace.stats.sampling_rate > 0:
-            raise ValueError(f"{trace.id} has a sampling rate of {trace.stats.sampling_rate:g} Hz; it must be above 0")
+            raise ValueError(
+                f"{trace.id} has a sampling rate of {trace.stats.sampling_rate:g} Hz; it must be above 0"
+            )
         _check_rate(model, trace.stats.sampling_rate)
     samples = [_filled(trace) for trace in data]
     results: list[np.ndarray] = [np.empty(0)] * len(data)
@@ -307,7 +334,8 @@ def _on_grid(data, samples, results, cluster: list[list[int]], run, gaps: tuple[
             both = ~np.isnan(piece) & ~np.isnan(samples[i])
             if (piece[both] != samples[i][both]).any():
                 raise ValueError(
-                    f"{data[i].id} has two different traces at {data[i].stats.starttime}; decide which is right, "
+                    f"{data[i].id} has two different traces at {data[i].stats.starttime}; decide which "
+                    f"is right, "
                     f"for example with stream.merge(method=1)"
                 )
             piece[~np.isnan(samples[i])] = samples[i][~np.isnan(samples[i])]
@@ -332,7 +360,7 @@ def _output_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def _line(model: Model, hop: int) -> str:
-    name = model.card.get("name") or (model.config or {}).get("builder", type(model).__name__)
+    name = model.card.get("name") or model.config.get("builder", type(model).__name__)
     return f"geoae {version('geoae')}: denoise(model={name}, length={_length(model)}, hop={hop})"
 
 
@@ -362,7 +390,9 @@ def bandpass(data: xr.DataArray, low: float, high: float, *, corners: int = 4) -
     """
     rate = sampling_rate(data)
     if not 0 < low < high < rate / 2:
-        raise ValueError(f"band {low:g} to {high:g} Hz does not lie between 0 and half the rate, {rate / 2:g} Hz")
+        raise ValueError(
+            f"band {low:g} to {high:g} Hz does not lie between 0 and half the rate, {rate / 2:g} Hz"
+        )
     sos = signal.butter(corners, [low, high], "bandpass", fs=rate, output="sos")
     axis = data.get_axis_num("time")
     return data.copy(data=signal.sosfiltfilt(sos, data.values.astype(float), axis=axis))
@@ -386,7 +416,9 @@ def spectral_gate(data: xr.DataArray, *, seconds: float = 1.0, strength: float =
     options = {"nperseg": n, "noverlap": n * 3 // 4, "nfft": 2 * n}
     cells = signal.stft(data.transpose(..., "time").values.astype(float), **options)[2]
     power = np.abs(cells) ** 2
-    floor = np.median(power, axis=-1, keepdims=True) / np.log(2)  # the median of an exponential is ln 2 of its mean
+    floor = np.median(power, axis=-1, keepdims=True) / np.log(
+        2
+    )  # the median of an exponential is ln 2 of its mean
     gain = np.maximum(1 - strength * floor / np.maximum(power, np.finfo(float).tiny), 0)
     values = signal.istft(cells * gain, **options)[1][..., : data.sizes["time"]]
     return data.transpose(..., "time").copy(data=values).transpose(*data.dims)

@@ -84,7 +84,7 @@ class Diagonal(nn.Linear):
     def __init__(self, width: int, latent: int):
         super().__init__(width, 2 * latent)
 
-    def forward(self, h: Tensor) -> Independent:  # noqa: D102
+    def forward(self, h: Tensor) -> Independent:  # type: ignore[override]  # noqa: D102
         mean, log_std = super().forward(h).chunk(2, -1)
         std = log_std.clamp(*LOG_STD).exp()
         return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
@@ -102,7 +102,7 @@ class Full(nn.Linear):
         super().__init__(width, latent + latent * (latent + 1) // 2)
         self.latent = latent
 
-    def forward(self, h: Tensor) -> MultivariateNormal:  # noqa: D102
+    def forward(self, h: Tensor) -> MultivariateNormal:  # type: ignore[override]  # noqa: D102
         mean, entries = super().forward(h).split([self.latent, self.out_features - self.latent], -1)
         row, column = torch.tril_indices(self.latent, self.latent, device=h.device)
         # softplus(0 + shift) = 1: an untrained head starts at the prior's unit width

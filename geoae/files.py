@@ -36,7 +36,9 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into; make it with: mkdir -p {path.parent}")
+        raise FileNotFoundError(
+            f"no folder {path.parent} to write {path.name} into; make it with: mkdir -p {path.parent}"
+        )
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part

@@ -143,8 +143,12 @@ def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
 def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr.DataArray:
     """All whole windows (trace, channel, time) of a record that have no gap."""
     if record.sizes["channel"] != channels:
-        raise ReadError(f"{path} holds {', '.join(record.channel.values)}; wanted {channels} components of one instrument")
-    record = record.isel(channel=np.argsort([ENZ.get(c, 3) for c in record["component"].values], kind="stable"))
+        raise ReadError(
+            f"{path} holds {', '.join(record.channel.values)}; wanted {channels} components of one instrument"
+        )
+    record = record.isel(
+        channel=np.argsort([ENZ.get(c, 3) for c in record["component"].values], kind="stable")
+    )
     rate, starts = sampling_rate(record), record["time"].values[: record.sizes["time"] - length + 1 : length]
     values = record.values[:, : len(starts) * length].reshape(channels, len(starts), length).swapaxes(0, 1)
     kept = np.isfinite(values).all((1, 2))

@@ -6,7 +6,7 @@ held out), what do all latents tell together. Rank correlation alone misleads: a
 |r| = 0.8, and two latents that hold a parameter together can each show none.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,8 @@ def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.D
     Returns
     -------
     codes : Dataset over (trace, latent)
-        ``mean`` and ``std`` of q(z|x); ``kl``, each latent's divergence from the prior [nats], NaN for a point
+        ``mean`` and ``std`` of q(z|x); ``kl``, each latent's divergence from the prior [nats], NaN for
+        a point
         posterior; ``sensitivity`` (latent), the rms change of the decoded trace for one standard
         deviation of the latent [units of the data]. Coordinates of ``trace`` come along.
     """
@@ -62,7 +63,9 @@ def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.D
         {"mean": (dims, mean), "std": (dims, std), "kl": (dims, kl, {"units": "nats"})},
         {name: c for name, c in data.coords.items() if c.dims == ("trace",)},
     )
-    return codes.assign(sensitivity=("latent", _sensitivity(model, mean), {"units": data.attrs.get("units", "")}))
+    return codes.assign(
+        sensitivity=("latent", _sensitivity(model, mean), {"units": data.attrs.get("units", "")})
+    )
 
 
 def decode(model: Autoencoder, z: Any) -> xr.DataArray:
@@ -105,7 +108,9 @@ def generate(model: Autoencoder, n: int, *, seed: int = 0) -> xr.DataArray:
     """
     _needs_code(model)
     if not model.variational:
-        raise ValueError("a plain autoencoder has no prior to draw codes from; train one with posterior='diagonal'")
+        raise ValueError(
+            "a plain autoencoder has no prior to draw codes from; train one with posterior='diagonal'"
+        )
     if n < 1:
         raise ValueError(f"n is {n}; it is the number of traces to draw, 1 or more")
     return decode(model, np.random.default_rng(seed).standard_normal((n, _latents(model))))
@@ -165,7 +170,7 @@ def _decoded(model: Autoencoder, z: Tensor) -> Tensor:
 
 
 def _latents(model: Autoencoder) -> int:
-    if model.config:
+    if "latent" in model.config:
         return model.config["latent"]
     linear = [m for m in model.decoder.modules() if isinstance(m, torch.nn.Linear)]
     return linear[0].in_features
@@ -177,7 +182,9 @@ def _sensitivity(model: Autoencoder, mean: np.ndarray, most: int = 256) -> np.nd
     z = torch.from_numpy(some).to(next(model.parameters()).device)
     rms = []
     for unit in torch.eye(z.shape[1], device=z.device, dtype=z.dtype):
-        _, change = torch.autograd.functional.jvp(lambda code: _decoded(model, code), z, unit.expand_as(z).contiguous())
+        _, change = torch.autograd.functional.jvp(
+            lambda code: _decoded(model, code), z, unit.expand_as(z).contiguous()
+        )
         rms.append(change.square().mean().sqrt().item())
     return np.array(rms) * mean.std(0)
 
@@ -211,16 +218,20 @@ def attribute(
 ) -> xr.Dataset:
     r"""Which latent captures which parameter, with effect sizes, intervals, p-values and activity.
 
-    :math:`R^2` is that of a smooth fit (kernel ridge regression) of the parameter on a latent, predicted for traces
-    that the fit has not seen; of the whole code likewise, on all active latents. Intervals are percentiles over
-    traces drawn anew. The p-value compares the fit of cubic splines with that to shuffled parameters, and with
+    :math:`R^2` is that of a smooth fit (kernel ridge regression) of the parameter on a latent,
+    predicted for traces
+    that the fit has not seen; of the whole code likewise, on all active latents. Intervals are
+    percentiles over
+    traces drawn anew. The p-value compares the fit of cubic splines with that to shuffled parameters,
+    and with
     the largest value over all questions asked, so the chance of any false claim is the stated one
     (Westfall and Young, 1993).
 
     Parameters
     ----------
     codes : Dataset
-        ``mean`` (and ``std``, ``kl``, ``sensitivity``) over (trace, latent), with the parameters as coordinates of
+        ``mean`` (and ``std``, ``kl``, ``sensitivity``) over (trace, latent), with the parameters as
+        coordinates of
         ``trace``: from `encode`, or made otherwise.
     parameters : sequence of str
         Names of coordinates.
@@ -234,10 +245,12 @@ def attribute(
     Returns
     -------
     table : Dataset over (latent, parameter)
-        ``r2``, ``r2_low``, ``r2_high``, ``p_value``; ``spearman``; ``mutual_information`` [nats] (Kraskov et al., 2004);
+        ``r2``, ``r2_low``, ``r2_high``, ``p_value``; ``spearman``; ``mutual_information`` [nats]
+        (Kraskov et al., 2004);
         ``share``, the part of the latent's variance that the parameter explains (first-order Sobol index);
         NaN where the latent is inactive. ``kl``, ``active``, ``sensitivity`` over latent. ``r2_all``,
-        ``r2_all_low``, ``r2_all_high``, ``p_value_all`` over parameter, for the whole code. ``relation`` (one, either,
+        ``r2_all_low``, ``r2_all_high``, ``p_value_all`` over parameter, for the whole code.
+        ``relation`` (one, either,
         together, none) and ``answer``, the latents concerned: what `verdict` puts into words.
 
     Raises
@@ -260,7 +273,9 @@ def attribute(
         return table
     splines = [_spline_basis(z[:, i]) for i in used]
     folds = _folds(len(z), rng)
-    alone = np.stack([_held_out(_smooth(seed), z[:, [i]], y, folds) for i in used], 1)  # trace, latent, parameter
+    alone = np.stack(
+        [_held_out(_smooth(seed), z[:, [i]], y, folds) for i in used], 1
+    )  # trace, latent, parameter
     together = _held_out(_smooth(seed), z[:, used], y, folds)[:, None]
     for name, predicted in (("r2", alone), ("r2_all", together)):
         _fill(table, name, used, _r2_with_interval(predicted - y[:, None], y, level, bootstraps, rng))
@@ -269,7 +284,12 @@ def attribute(
     _fill(table, "p_value_all", used, [p_all[None]])
     _fill(table, "spearman", used, [_spearman(z[:, used], y)])
     _fill(table, "mutual_information", used, [_mutual_information(z[:, used], y, seed)])
-    _fill(table, "share", used, [np.stack([_adjusted_r2(_spline_basis(y[:, j]), z[:, used]) for j in range(y.shape[1])], 1)])
+    _fill(
+        table,
+        "share",
+        used,
+        [np.stack([_adjusted_r2(_spline_basis(y[:, j]), z[:, used]) for j in range(y.shape[1])], 1)],
+    )
     _answer(table, z, y, folds, seed)
     return table
 
@@ -285,9 +305,13 @@ def _codes_and_parameters(codes: xr.Dataset, names: list[str]) -> tuple[np.ndarr
     y = np.stack([codes[name].values.astype(float) for name in names], 1)
     for name, values in zip(names, y.T, strict=True):
         if not np.isfinite(values).all():
-            raise ValueError(f"parameter {name!r} is NaN or inf on {(~np.isfinite(values)).sum()} traces; leave them out")
+            raise ValueError(
+                f"parameter {name!r} is NaN or inf on {(~np.isfinite(values)).sum()} traces; leave them out"
+            )
         if np.ptp(values) == 0:
-            raise ValueError(f"parameter {name!r} is {values[0]:g} on every trace; there is nothing to attribute")
+            raise ValueError(
+                f"parameter {name!r} is {values[0]:g} on every trace; there is nothing to attribute"
+            )
     if not np.isfinite(z).all():
         raise ValueError("the codes hold NaN or inf; was the model trained, and are the traces whole?")
     return z, y
@@ -360,9 +384,9 @@ def _held_out(fit, features: np.ndarray, y: np.ndarray, folds: list[np.ndarray])
 
 
 def _smooth(seed: int):
-    """Smooth regression: ridge on radial functions around some of the traces (Nystroem), its strength by leave-one-out.
+    """Smooth regression: ridge on radial functions around some of the traces (Nystroem).
 
-    Where there is little data it falls back to the mean, as splines would not.
+    The strength of the ridge is chosen by leave-one-out. Where there is little data it falls back to the mean, as splines would not.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import RidgeCV
@@ -371,12 +395,12 @@ def _smooth(seed: int):
 
     def fit(z: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
         centres = min(20 if z.shape[1] == 1 else 300, len(z))
-        model = make_pipeline(
+        pipeline = make_pipeline(
             StandardScaler(),
             Nystroem(gamma=1 / z.shape[1], n_components=centres, random_state=seed),
             RidgeCV(np.logspace(-5, 2, 8), alpha_per_target=y.shape[1] > 1),
         )
-        return model.fit(z, y).predict(new).reshape(len(new), -1)
+        return pipeline.fit(z, y).predict(new).reshape(len(new), -1)
 
     return fit
 
@@ -401,20 +425,22 @@ def _orthonormal(basis: np.ndarray) -> np.ndarray:
 
 
 def _adjusted_r2(basis: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Share of the variance of each column of `y` that the basis explains, corrected for its size, in [0, 1]."""
+    """Share of each column's variance that the basis explains, corrected for its size; 0 to 1."""
     q, d = _orthonormal(basis), y - y.mean(0)
     r2 = (q.T @ d).__pow__(2).sum(0) / (d**2).sum(0)
     n, m = q.shape
     return np.clip(1 - (1 - r2) * (n - 1) / (n - m - 1), 0, 1)
 
 
-def _p_values(splines, z: np.ndarray, y: np.ndarray, permutations: int, rng: np.random.Generator):
-    """Family-wise p-values of each latent and of the whole code, from the largest statistic under shuffling."""
+def _p_values(
+    splines: list[np.ndarray], z: np.ndarray, y: np.ndarray, permutations: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Family-wise p-values of each latent and of the whole code: largest statistic under shuffling."""
     d = (y - y.mean(0)) / y.std(0) / np.sqrt(len(y))
     bases = [_orthonormal(basis) for basis in splines]
     together = _orthonormal(np.hstack([*splines, _products(z)]))
 
-    def statistic(d: np.ndarray) -> np.ndarray:
+    def statistic(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([((q.T @ d) ** 2).sum(0) for q in bases]), ((together.T @ d) ** 2).sum(0)
 
     single, whole = statistic(d)
@@ -457,7 +483,7 @@ def _answer(table: xr.Dataset, z: np.ndarray, y: np.ndarray, folds: list[np.ndar
             continue
         alone = np.nan_to_num(r2) >= ALONE * whole
         if alone.any():
-            latents, relation = np.flatnonzero(alone), "one" if alone.sum() == 1 else "either"
+            latents, relation = np.flatnonzero(alone).tolist(), "one" if alone.sum() == 1 else "either"
         else:
             latents, relation = _fewest_together(table, z, y[:, [j]], folds, seed, whole), "together"
         table["relation"].values[j] = relation
@@ -466,7 +492,8 @@ def _answer(table: xr.Dataset, z: np.ndarray, y: np.ndarray, folds: list[np.ndar
 
 def _fewest_together(table, z, y, folds, seed, whole) -> list[int]:
     """Latents added one by one, the most helpful first, until they reach the whole code's R2 or nearly."""
-    left, chosen = list(np.flatnonzero(table["active"].values)), []
+    left = [int(i) for i in np.flatnonzero(table["active"].values)]
+    chosen: list[int] = []
     spread = ((y - y.mean(0)) ** 2).sum()
     while left:
         scores = []
@@ -517,13 +544,13 @@ class Answer:
         return f"{self.parameter}: {joined.get(self.relation, names[0])} ({effect})"
 
 
-class Verdict(Mapping):
+class Verdict(Mapping[str, Answer]):
     """Parameter to `Answer`; prints as plain sentences, with the latents that hold nothing at the end."""
 
-    def __init__(self, answers: Mapping[Hashable, Answer], notes: Sequence[str]):
+    def __init__(self, answers: Mapping[str, Answer], notes: Sequence[str]):
         self.answers, self.notes = dict(answers), tuple(notes)
 
-    def __getitem__(self, parameter: Hashable) -> Answer:
+    def __getitem__(self, parameter: str) -> Answer:
         return self.answers[parameter]
 
     def __iter__(self):

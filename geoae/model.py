@@ -51,8 +51,8 @@ class Model(nn.Module):
 
     Attributes
     ----------
-    config : dict or None
-        The builder's own words, from which `load` builds the model again; None for one put together by hand.
+    config : dict
+        The builder's own words, from which `load` builds the model again; empty for one put together by hand.
     trained, card : dict
         What `geoae.fit` saw (rate, channels, units, traces, seed, losses, versions), and what the author
         says of the model. Both are saved with it.
@@ -60,11 +60,14 @@ class Model(nn.Module):
 
     def __init__(self, scale: nn.Module, likelihood: nn.Module, config: dict | None = None):
         super().__init__()
-        self.scale, self.likelihood, self.config = scale, likelihood, config
+        self.scale, self.likelihood = scale, likelihood
+        self.config: dict[str, Any] = config or {}
         self.trained: dict[str, Any] = {}
         self.card: dict[str, Any] = {}
 
-    def distribution(self, scaled: Tensor, *, draw: bool) -> tuple[Distribution | None, Tensor | None, Distribution]:
+    def distribution(
+        self, scaled: Tensor, *, draw: bool
+    ) -> tuple[Distribution | None, Tensor | None, Distribution]:
         """q(z|x), z and p(x|z) of scaled traces; z is a draw from q, or its mean."""
         raise TypeError(f"{type(self).__name__} must say how it maps scaled traces to a distribution")
 
@@ -79,7 +82,7 @@ class Model(nn.Module):
         return Trip(seen, goal, *self.distribution(seen, draw=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mean of p(x|z) at the mean code, in the units of `x`; NaN samples stay NaN and count for nothing."""
+        """Mean of p(x|z) at the mean code, in the units of `x`; NaN stays NaN and counts for nothing."""
         offset, gain = self.scale(x)
         _, _, p = self.distribution(_without_nan((x - offset) / gain), draw=False)
         return torch.where(x.isnan(), x, p.mean * gain + offset)
@@ -153,7 +156,9 @@ class Autoencoder(Model):
 class Denoiser(Model):
     """A network from noisy to clean traces with skips past the narrow middle: no code, so no latents."""
 
-    def __init__(self, network: nn.Module, likelihood: nn.Module, scale: nn.Module, config: dict | None = None):
+    def __init__(
+        self, network: nn.Module, likelihood: nn.Module, scale: nn.Module, config: dict | None = None
+    ):
         super().__init__(scale, likelihood, config)
         self.network = network
 
@@ -246,7 +251,9 @@ def autoencoder(
     _check_count(latent=latent, length=length, channels=channels)
     net.choose(POSTERIORS, posterior, "posterior")
     if tied and posterior != "point":
-        raise ValueError(f"tied weights need a point posterior, not {posterior!r}: a width has no layer to mirror")
+        raise ValueError(
+            f"tied weights need a point posterior, not {posterior!r}: a width has no layer to mirror"
+        )
     noise = _likelihood(likelihood, sigma, posterior != "point", (channels, length))
     head = _head(posterior, latent, code, top)
     with net.forked_rng(seed):
@@ -282,7 +289,8 @@ def denoiser(
         Traces to take `length` and `channels` from instead.
     kind : str
         ``mask``: a learned filter bank, a gain for each of its outputs, and the way back by transposed
-        convolution (`geoae.nn.MaskNet`); ``time``: 1-D convolutional encoder, transposed-convolution decoder, skips
+        convolution (`geoae.nn.MaskNet`); ``time``: 1-D convolutional encoder, transposed-convolution
+        decoder, skips
         between them (`geoae.nn.UNet`).
     widths, kernel, stride : sequence of int, int, int, optional
         Of the network; what goes together stands there.
@@ -328,7 +336,9 @@ def _head(posterior: str, latent: int, code: str, top: int | None):
     if posterior != "point":
         if top is not None or code != "identity":
             word = f"top={top}" if top is not None else f"code={code!r}"
-            raise ValueError(f"{word} acts on a point code, but the posterior is {posterior!r}; use posterior='point'")
+            raise ValueError(
+                f"{word} acts on a point code, but the posterior is {posterior!r}; use posterior='point'"
+            )
         return lambda width: POSTERIORS[posterior](width, latent)
     if top is not None and not 1 <= top <= latent:
         raise ValueError(f"top is {top}; of {latent} latents it can keep 1 to {latent}")
@@ -423,8 +433,10 @@ def load(path: str | os.PathLike, *, into: Model | None = None, device: str | to
         If it is no model of geoae, is damaged, or comes from a newer geoae.
     """
     about, tensors = _read(Path(path))
-    if into is None and about["model"] is None:
-        raise ValueError(f"{path} holds a model put together by hand; build it again and load(path, into=model)")
+    if into is None and not about["model"]:
+        raise ValueError(
+            f"{path} holds a model put together by hand; build it again and load(path, into=model)"
+        )
     model = _build(about["model"], path) if into is None else into
     _check_shapes(model, tensors, path)
     model.load_state_dict(tensors, assign=into is None)
@@ -451,7 +463,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if missing:
             raise ValueError(f"{path} is damaged: it does not say its {', '.join(sorted(missing))}")
         if text["format"] > FORMAT:
-            raise ValueError(f"{path} has format {text['format']}; this geoae reads up to {FORMAT}, update geoae")
+            raise ValueError(
+                f"{path} has format {text['format']}; this geoae reads up to {FORMAT}, update geoae"
+            )
         tensors = load_tensors(path.read_bytes())
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a model saved by geoae, or it is damaged ({error})") from error

@@ -1,5 +1,6 @@
 """Networks: traces (trace, channel, time) to features (trace, width) and back, and the scale around them."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ ACTIVATIONS = {
 }
 
 
-def device(name: str | None = None) -> torch.device:
+def device(name: str | torch.device | None = None) -> torch.device:
     """Choose where to compute: `name` if given, else a CUDA GPU, else Apple's, else the CPU.
 
     Examples
@@ -102,6 +103,10 @@ class SetScale(nn.Module):
     principal component analysis takes off. Until measured it changes nothing.
     """
 
+    offset: Tensor
+    gain: Tensor
+    measured: Tensor
+
     def __init__(self, channels: int, length: int):
         super().__init__()
         self.register_buffer("offset", torch.zeros(channels, length))
@@ -125,7 +130,7 @@ class SetScale(nn.Module):
 
 def _dense(widths: Sequence[int], activation: str) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), choose(ACTIVATIONS, activation, "activation")()]
     return layers
 
@@ -153,7 +158,9 @@ class DenseEncoder(nn.Sequential):
 class DenseDecoder(nn.Sequential):
     """Fully connected layers from codes (trace, latent) to traces (trace, channel, time)."""
 
-    def __init__(self, channels: int, length: int, latent: int, widths: Sequence[int] = (), activation: str = "relu"):
+    def __init__(
+        self, channels: int, length: int, latent: int, widths: Sequence[int] = (), activation: str = "relu"
+    ):
         widths = (latent, *widths)
         super().__init__(
             *_dense(widths, activation),
@@ -283,7 +290,7 @@ class Tied(nn.Module):
                 z = F.linear(z, layer.weight.t(), next(bias))
             elif isinstance(layer, nn.Conv1d):
                 n, m = lengths[-2], lengths.pop()
-                (stride,), (padding,) = layer.stride, layer.padding
+                stride, padding = layer.stride[0], int(layer.padding[0])
                 z = z.reshape(len(z), layer.out_channels, m)
                 extra = _output_padding(n, stride)
                 z = F.conv_transpose1d(z, layer.weight, next(bias), stride, padding, extra)
@@ -341,7 +348,12 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, length: int, widths: Sequence[int] = (8, 16, 32, 64), kernel: int = 9, stride: int = 4
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int] = (8, 16, 32, 64),
+        kernel: int = 9,
+        stride: int = 4,
     ):
         super().__init__()
         step = stride ** (len(widths) - 1)
@@ -349,8 +361,10 @@ class UNet(nn.Module):
             near = max(step, round(length / step) * step)
             raise ValueError(f"length {length} is not a multiple of stride**levels = {step}; try {near}")
         if kernel % 2 == 0 or kernel < stride:
-            raise ValueError(f"kernel {kernel} must be odd and at least the stride {stride}; try {2 * stride + 1}")
-        pairs = list(zip(widths, widths[1:], strict=False))
+            raise ValueError(
+                f"kernel {kernel} must be odd and at least the stride {stride}; try {2 * stride + 1}"
+            )
+        pairs = list(itertools.pairwise(widths))
         self.stem = nn.Conv1d(channels, widths[0], kernel, padding=kernel // 2)
         self.down = nn.ModuleList(nn.Conv1d(a, b, kernel, stride, kernel // 2) for a, b in pairs)
         # at the coarsest level these dilations see some thousand samples, seconds of a seismogram
@@ -383,8 +397,10 @@ class MaskNet(nn.Module):
     """Take a trace apart with a bank of filters, weigh each filter's output in time, put it together again.
 
     The bank is a strided convolution that starts as a short-time Fourier transform, the way back a transposed
-    convolution that starts as its inverse; both are learned (as in Conv-TasNet; Luo and Mesgarani, 2019). A gain
-    between 0 and 1 for each filter and time comes from a stack of dilated convolutions that sees the power of all
+    convolution that starts as its inverse; both are learned (as in Conv-TasNet; Luo and Mesgarani,
+    2019). A gain
+    between 0 and 1 for each filter and time comes from a stack of dilated convolutions that sees the
+    power of all
     filters and components, and how far it rises above the window's own noise floor, its median over time.
     Shape (trace, channel, time) in and out.
 
@@ -399,15 +415,26 @@ class MaskNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, length: int, widths: Sequence[int] = (64,) * 6, kernel: int = 64, stride: int = 16
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int] = (64,) * 6,
+        kernel: int = 64,
+        stride: int = 16,
     ):
         super().__init__()
         if length % stride:
-            raise ValueError(f"length {length} is not a multiple of stride = {stride}; try {-(-length // stride) * stride}")
+            raise ValueError(
+                f"length {length} is not a multiple of stride = {stride}; try {-(-length // stride) * stride}"
+            )
         if kernel % (2 * stride):
-            raise ValueError(f"kernel {kernel} must be a multiple of 2 * stride = {2 * stride}; try {4 * stride}")
+            raise ValueError(
+                f"kernel {kernel} must be a multiple of 2 * stride = {2 * stride}; try {4 * stride}"
+            )
         if len(set(widths)) != 1:
-            raise ValueError(f"widths {tuple(widths)} must be equal: the convolutions add to each other's output")
+            raise ValueError(
+                f"widths {tuple(widths)} must be equal: the convolutions add to each other's output"
+            )
         self.filters = kernel // 2 + 1
         features = channels * self.filters
         self.analysis = nn.Conv1d(1, 2 * self.filters, kernel, stride, kernel - stride, bias=False)
@@ -420,7 +447,9 @@ class MaskNet(nn.Module):
     def reset_parameters(self) -> None:
         """Start as a short-time Fourier transform and its inverse, with a spectral gate between them."""
         (kernel,), (stride,) = self.analysis.kernel_size, self.analysis.stride
-        window = torch.hann_window(kernel).sqrt()  # once on the way in and once out, which adds up to a constant
+        window = torch.hann_window(
+            kernel
+        ).sqrt()  # once on the way in and once out, which adds up to a constant
         turns = torch.arange(self.filters)[:, None] * torch.arange(kernel) * (2 * torch.pi / kernel)
         waves = torch.stack([turns.cos(), -turns.sin()], 1) * window
         twice = torch.full((self.filters, 1, 1), 2.0)  # a frequency stands for its negative too,
@@ -433,9 +462,13 @@ class MaskNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         parts = self.analysis(x.flatten(0, 1)[:, None])
-        parts = parts.reshape(*x.shape[:2], self.filters, 2, -1)  # trace, channel, filter, real and imaginary, time
+        parts = parts.reshape(
+            *x.shape[:2], self.filters, 2, -1
+        )  # trace, channel, filter, real and imaginary, time
         power = parts.square().sum(3) + 1e-6
-        floor = power.median(-1, keepdim=True).values / 0.693  # the median of an exponential is ln 2 of its mean
+        floor = (
+            power.median(-1, keepdim=True).values / 0.693
+        )  # the median of an exponential is ln 2 of its mean
         above = (power / floor).log()
         h = torch.cat([above / 3, power.log() / 4], 1).flatten(1, 2)
         gate = 1.5 * (above - 1.0)  # a factor e above the floor is where the gate is half open
@@ -482,8 +515,9 @@ def reset(module: nn.Module, seed: int) -> None:
     """Draw every weight anew from `seed`; torch's own random state is left as it was."""
     with forked_rng(seed, module):
         for part in reversed(list(module.modules())):  # a network has the last word over its layers
-            if callable(getattr(part, "reset_parameters", None)):
-                part.reset_parameters()
+            draw = getattr(part, "reset_parameters", None)
+            if callable(draw):
+                draw()
 
 
 @contextmanager

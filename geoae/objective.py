@@ -13,7 +13,7 @@ from .model import Model, Trip
 
 
 def reconstruction(trip: Trip) -> Tensor:
-    """Negative log-likelihood of the target [nats per trace]; half the squared error plus a constant at sigma 1."""
+    """Negative log-likelihood of the target [nats per trace]: at sigma 1 half the squared error + const."""
     return -trip.p.log_prob(trip.target)
 
 
@@ -21,7 +21,9 @@ def kl(trip: Trip) -> Tensor:
     """Divergence of q(z|x) from the standard normal prior [nats per trace]."""
     q = _code(trip, "kl").q
     if isinstance(q, Delta):
-        raise ValueError("kl needs a posterior with a width, but it is a point; use posterior='diagonal' or kl=0")
+        raise ValueError(
+            "kl needs a posterior with a width, but it is a point; use posterior='diagonal' or kl=0"
+        )
     return kl_divergence(q, prior(q))
 
 
@@ -41,9 +43,7 @@ def l1(trip: Trip) -> Tensor:
 def contractive(trip: Trip) -> Tensor:
     """Squared Frobenius norm of d(mean code)/d(trace) (Rifai et al., 2011)."""
     mean = _code(trip, "contractive").q.mean
-    rows = (
-        torch.autograd.grad(mean[:, i].sum(), trip.x, create_graph=True)[0] for i in range(mean.shape[1])
-    )
+    rows = (torch.autograd.grad(mean[:, i].sum(), trip.x, create_graph=True)[0] for i in range(mean.shape[1]))
     return torch.stack([row.flatten(1).square().sum(-1) for row in rows]).sum(0)
 
 
@@ -89,7 +89,9 @@ class Objective:
     l2: float = 0.0
     extra: Mapping[str, tuple[float, Callable[[Trip], Tensor]]] = field(default_factory=dict)
 
-    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, model: Model, x: Tensor, target: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss, a scalar, and the mean of each unweighted term over the batch.
 
         Parameters

@@ -23,6 +23,8 @@ from .arrays import to_batch
 from .model import Autoencoder, Model
 from .objective import Objective
 
+Pair = tuple[Tensor, Tensor]  # what the model sees, and what should come out
+
 # What the random numbers are for, so that no two uses share a stream.
 ORDER, CORRUPTION, DRAWS, SPLIT, RESTART = range(5)
 
@@ -121,9 +123,11 @@ def fit(
     Returns
     -------
     history : Dataset over (epoch, split)
-        ``loss`` and the mean of each unweighted term, on ``train`` as it went and on ``valid`` after the epoch
+        ``loss`` and the mean of each unweighted term, on ``train`` as it went and on ``valid`` after
+        the epoch
         (NaN if there is none); ``lr`` and, where it is annealed, ``sigma`` over epoch. Held-out
-        losses are at the last sigma, so that epochs compare. ``attrs["restart_losses"]`` has one number a restart.
+        losses are at the last sigma, so that epochs compare. ``attrs["restart_losses"]`` has one number a
+        restart.
 
     Raises
     ------
@@ -140,13 +144,14 @@ def fit(
     """
     _check(epochs=epochs, batch=batch, restarts=restarts)
     if patience is not None and _is_share(valid) and not valid:
-        raise ValueError("patience counts epochs without improvement on held-out traces; give valid=0.1 as well")
+        raise ValueError(
+            "patience counts epochs without improvement on held-out traces; give valid=0.1 as well"
+        )
     objective = objective or default_objective(model)
+    model.to(net.device(device))
     train, held_out = _split(model, data, target, valid, seed)
-    place = net.device(device)
     if isinstance(model.scale, net.SetScale):
-        model.scale.measure(torch.from_numpy(train[0]).to(model.scale.offset))
-    model.to(place)
+        model.scale.measure(train[0])
     plan = _Plan(objective, corrupt, epochs, batch, lr, weight_decay, clip, anneal or Anneal(), patience)
     runs = []
     with _bar(restarts * epochs, progress) as advance:
@@ -160,7 +165,7 @@ def fit(
     model.load_state_dict(weights)
     model.eval()
     history = _history(rows, [run[0] for run in runs])
-    model.trained = _trained(data, train[0], objective, seed, history)
+    model.trained = _trained(data, len(train[0]), objective, seed, history)
     return history
 
 
@@ -198,30 +203,48 @@ class _Plan:
     patience: int | None
 
 
-def _run(model, train, held_out, plan: _Plan, seed: int, advance: Callable) -> tuple[list[dict], float]:
+@dataclass
+class _Row:
+    """One epoch of the history."""
+
+    train: dict[str, float]
+    lr: float
+    sigma: float | None
+    valid: dict[str, float] | None = None
+
+
+@dataclass
+class _Best:
+    """The weights that did best on held-out traces, and for how many epochs they have."""
+
+    loss: float = math.inf
+    weights: dict[str, Tensor] | None = None
+    waited: int = 0
+
+    def look(self, model: Model, loss: float, *, counts: bool) -> None:
+        if loss < self.loss:
+            self.loss, self.weights, self.waited = loss, copy.deepcopy(model.state_dict()), 0
+        else:
+            self.waited += counts
+
+
+def _run(model: Model, train: Pair, held_out: Pair | None, plan: _Plan, seed: int, advance: Callable):
     """One training from first to last epoch; the rows of its history, and the loss it is judged by."""
-    place = next(model.parameters()).device
-    x, y = (torch.from_numpy(a).to(place) for a in train)
-    judge = tuple(torch.from_numpy(a).to(place) for a in held_out) if held_out else None
+    x, y = train
     optimiser = torch.optim.Adam(model.parameters(), plan.lr, weight_decay=plan.weight_decay, fused=True)
     sigma = _sigma_schedule(model, x, plan.anneal)
     steps, step = plan.epochs * math.ceil(len(x) / plan.batch), 0
-    rows, best, best_weights, waited = [], math.inf, None, 0
+    best, rows = _Best(), []
     for epoch in range(plan.epochs):
         model.train()
         order = np.random.default_rng([seed, ORDER, epoch]).permutation(len(x))
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, Any] = {}
         for start in range(0, len(x), plan.batch):
-            traces = torch.from_numpy(order[start : start + plan.batch]).to(place)
-            seen, wanted = x[traces], y[traces]
-            if plan.corrupt is not None:
-                rng = np.random.default_rng([seed, CORRUPTION, step])
-                seen = torch.from_numpy(plan.corrupt(seen.cpu().numpy(), rng)).to(place)
+            traces = torch.from_numpy(order[start : start + plan.batch]).to(x.device)
             for group in optimiser.param_groups:
                 group["lr"] = plan.lr * one_cycle(step / steps)
             sigma(step / steps)
-            with net.forked_rng(_seed(seed, DRAWS, step), model):
-                loss, terms = plan.objective(model, seen, wanted)
+            loss, terms = _forward(model, x[traces], y[traces], plan, seed, step)
             optimiser.zero_grad()
             loss.backward()
             if plan.clip is not None:
@@ -230,80 +253,78 @@ def _run(model, train, held_out, plan: _Plan, seed: int, advance: Callable) -> t
             step += 1
             for name, value in {"loss": loss, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * (len(traces) / len(x))
-        row = {"train": {name: value.item() for name, value in sums.items()}, "lr": plan.lr * one_cycle(step / steps)}
-        _refuse_nan(row["train"], step)
-        if sigma.anneals:
-            row["sigma"] = sigma(step / steps)
-        if judge:
+        row = _Row(
+            {name: value.item() for name, value in sums.items()},
+            optimiser.param_groups[0]["lr"],
+            sigma(step / steps),
+        )
+        _refuse_nan(row.train, step)
+        if held_out:
             sigma(1.0)
-            row["valid"] = evaluate(model, *judge, plan, seed)
-            if row["valid"]["loss"] < best:
-                best, best_weights, waited = row["valid"]["loss"], copy.deepcopy(model.state_dict()), 0
-            elif step / steps >= sigma.done:  # while sigma falls the held-out loss has yet to mean anything
-                waited += 1
+            row.valid = _evaluate(model, *held_out, plan, seed)
+            # while sigma still falls, no improvement on held-out traces means nothing yet
+            best.look(model, row.valid["loss"], counts=row.sigma is None or step / steps >= plan.anneal.until)
         rows.append(row)
-        advance(1, row["train"]["loss"])
-        if plan.patience is not None and waited >= plan.patience:
-            advance(plan.epochs - epoch - 1, row["train"]["loss"])
+        advance(1, row.train["loss"])
+        if plan.patience is not None and best.waited >= plan.patience:
+            advance(plan.epochs - epoch - 1, row.train["loss"])
             break
     sigma(1.0)
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
-        return rows, best
-    return rows, evaluate(model, x, y, plan, seed)["loss"]
+    if best.weights is None:
+        return rows, _evaluate(model, x, y, plan, seed)["loss"]
+    model.load_state_dict(best.weights)
+    return rows, best.loss
 
 
-@torch.no_grad()
-def evaluate(model: Model, x: Tensor, y: Tensor, plan: _Plan, seed: int) -> dict[str, float]:
+def _forward(
+    model: Model, x: Tensor, y: Tensor, plan: _Plan, seed: int, step: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and terms of a batch, its corruption and its draws being those of this step."""
+    if plan.corrupt is not None:
+        rng = np.random.default_rng([seed, CORRUPTION, step])
+        x = torch.from_numpy(plan.corrupt(x.cpu().numpy(), rng)).to(x.device)
+    with net.forked_rng(_seed(seed, DRAWS, step), model):
+        return plan.objective(model, x, y)
+
+
+def _evaluate(
+    model: Model, x: Tensor, y: Tensor, plan: _Plan, seed: int, batch: int = 4096
+) -> dict[str, float]:
     """Loss and terms over all traces in evaluation mode, with the same corruption and draws at every call."""
     model.eval()
     sums: dict[str, float] = {}
-    for step, start in enumerate(range(0, len(x), 4096)):
-        seen, wanted = x[start : start + 4096], y[start : start + 4096]
-        if plan.corrupt is not None:
-            rng = np.random.default_rng([seed, CORRUPTION, step])
-            seen = torch.from_numpy(plan.corrupt(seen.cpu().numpy(), rng)).to(x.device)
-        with net.forked_rng(_seed(seed, DRAWS, step), model), torch.enable_grad():
-            loss, terms = plan.objective(model, seen, wanted)
+    for step, start in enumerate(range(0, len(x), batch)):
+        piece = slice(start, start + batch)
+        with torch.set_grad_enabled(bool(plan.objective.contractive)):  # whose value is itself a derivative
+            loss, terms = _forward(model, x[piece], y[piece], plan, seed, step)
         for name, value in {"loss": loss, **terms}.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(seen) / len(x)
+            sums[name] = sums.get(name, 0.0) + value.item() * len(x[piece]) / len(x)
     return sums
 
 
 def one_cycle(share: float) -> float:
-    """Learning rate after `share` of a run, over its largest: up for a tenth, then down a cosine to a hundredth."""
+    """Share of the largest learning rate: up for a tenth of the run, down a cosine to a hundredth."""
     if share < 0.1:
         return max(share / 0.1, 0.01)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
 
 
-class _SigmaSchedule:
-    """Sets the likelihood's sigma to where it should be after a share of the run."""
+def _sigma_schedule(model: Model, x: Tensor, anneal: Anneal) -> Callable[[float], float | None]:
+    """What sets the likelihood's sigma to where it should be after a share of the run, and returns it."""
+    likelihood: Any = model.likelihood
+    if not getattr(likelihood, "anneal", False):
+        return lambda share: None
+    with torch.no_grad():
+        offset, gain = model.scale(x)
+        largest = _eigenvalues((x - offset) / gain)[-1].item()
 
-    def __init__(self, likelihood, anneal: Anneal, largest: float):
-        self.likelihood, self.anneal, self.largest = likelihood, anneal, largest
-        self.anneals, self.done = True, anneal.until
-
-    def __call__(self, share: float) -> float:
-        sigma = self.anneal.sigma(share, self.largest, math.exp(self.likelihood.start))
+    def set_sigma(share: float) -> float:
+        sigma = anneal.sigma(share, largest, math.exp(likelihood.start))
         with torch.no_grad():
-            self.likelihood.log_sigma.fill_(math.log(sigma))
+            likelihood.log_sigma.fill_(math.log(sigma))
         return sigma
 
-
-class _NoSchedule:
-    anneals, done = False, 0.0
-
-    def __call__(self, share: float) -> float:
-        return math.nan
-
-
-@torch.no_grad()
-def _sigma_schedule(model: Model, x: Tensor, anneal: Anneal) -> _SigmaSchedule | _NoSchedule:
-    if not getattr(model.likelihood, "anneal", False):
-        return _NoSchedule()
-    offset, gain = model.scale(x)
-    return _SigmaSchedule(model.likelihood, anneal, _eigenvalues((x - offset) / gain)[-1].item())
+    return set_sigma
 
 
 def _eigenvalues(x: Tensor) -> Tensor:
@@ -332,8 +353,8 @@ def _seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _split(model: Model, data: Any, target: Any, valid: Any, seed: int):
-    """Training and held-out (input, target) pairs as plain arrays."""
+def _split(model: Model, data: Any, target: Any, valid: Any, seed: int) -> tuple[Pair, Pair | None]:
+    """Training and held-out (input, target) pairs, where the model is."""
     x = _traces(model, data, "data")
     y = x if target is None else _traces(model, target, "target")
     if len(x) != len(y):
@@ -343,15 +364,18 @@ def _split(model: Model, data: Any, target: Any, valid: Any, seed: int):
         return (x, y), (held_out, held_out)
     if not 0 <= valid < 1:
         raise ValueError(f"valid is {valid}; it is the share of traces held out, from 0 to below 1")
-    count = math.ceil(valid * len(x)) if valid else 0
+    if not valid:
+        return (x, y), None
+    count = math.ceil(valid * len(x))
     if count >= len(x):
         raise ValueError(f"valid={valid} of {len(x)} traces leaves none to train on")
     order = np.random.default_rng([seed, SPLIT]).permutation(len(x))
     held, kept = order[:count], np.sort(order[count:])
-    return (x[kept], y[kept]), (x[held], y[held]) if count else None
+    return (x[kept], y[kept]), (x[held], y[held])
 
 
-def _traces(model: Model, data: Any, name: str) -> np.ndarray:
+def _traces(model: Model, data: Any, name: str) -> Tensor:
+    """Traces (trace, channel, time) where the model is, if they are ones it can be trained on."""
     x = to_batch(data)
     if not len(x):
         raise ValueError(f"{name} holds no traces")
@@ -361,14 +385,14 @@ def _traces(model: Model, data: Any, name: str) -> np.ndarray:
             f"{name} has NaN or inf in {len(bad)} of {len(x)} traces, the first being trace {bad[0]}; "
             f"leave them out: data.isel(trace=np.isfinite(data).all('time'))"
         )
-    config = model.config or {}
-    wanted = (config.get("channels", x.shape[1]), config.get("length", x.shape[2]))
+    wanted = (model.config.get("channels", x.shape[1]), model.config.get("length", x.shape[2]))
     if x.shape[1:] != wanted:
         raise ValueError(
-            f"{name} has {x.shape[1]} channels of {x.shape[2]} samples, the model expects {wanted[0]} of {wanted[1]}; "
+            f"{name} has {x.shape[1]} channels of {x.shape[2]} samples, the model expects {wanted[0]} "
+            f"of {wanted[1]}; "
             f"build it with like={name}"
         )
-    return x
+    return torch.from_numpy(x).to(next(model.parameters()).device)
 
 
 def _refuse_nan(terms: dict[str, float], step: int) -> None:
@@ -377,14 +401,16 @@ def _refuse_nan(terms: dict[str, float], step: int) -> None:
         raise ValueError(f"{bad[-1]} became {terms[bad[-1]]} by step {step}; try a smaller lr, or clip=1.0")
 
 
-def _history(rows: list[dict], restart_losses: list[float]) -> xr.Dataset:
-    names = list(rows[0]["train"])
+def _history(rows: list[_Row], restart_losses: list[float]) -> xr.Dataset:
+    names = list(rows[0].train)
     nothing = dict.fromkeys(names, math.nan)
     values = {
-        name: (("epoch", "split"), [[row["train"][name], row.get("valid", nothing)[name]] for row in rows])
+        name: (("epoch", "split"), [[row.train[name], (row.valid or nothing)[name]] for row in rows])
         for name in names
     }
-    alone = {name: ("epoch", [row[name] for row in rows]) for name in ("lr", "sigma") if name in rows[0]}
+    alone: dict[str, Any] = {"lr": ("epoch", [row.lr for row in rows])}
+    if rows[0].sigma is not None:
+        alone["sigma"] = ("epoch", [row.sigma for row in rows])
     return xr.Dataset(
         {**values, **alone},
         {"epoch": np.arange(1, len(rows) + 1), "split": ["train", "valid"]},
@@ -392,13 +418,13 @@ def _history(rows: list[dict], restart_losses: list[float]) -> xr.Dataset:
     )
 
 
-def _trained(data: xr.DataArray, x: np.ndarray, objective: Objective, seed: int, history: xr.Dataset) -> dict:
+def _trained(data: xr.DataArray, traces: int, objective: Objective, seed: int, history: xr.Dataset) -> dict:
     """What the model file says of its training."""
     at = data["time"].values
     seconds = (at - at[0]) / np.timedelta64(1, "s") if np.issubdtype(at.dtype, np.datetime64) else at
     last = history.isel(epoch=-1)
     return {
-        "traces": len(x),
+        "traces": traces,
         "time": [float(seconds[0]), float(seconds[-1])],
         "rate": float((len(seconds) - 1) / (seconds[-1] - seconds[0])) if len(seconds) > 1 else None,
         "channels": [str(c) for c in data["channel"].values] if "channel" in data.coords else [],
@@ -422,7 +448,12 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int, float], N
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = ("training", BarColumn(), TextColumn("{task.completed}/{task.total} epochs"), TimeRemainingColumn())
+    columns = (
+        "training",
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, TextColumn("loss {task.fields[loss]:.4g}"), console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=total, loss=math.nan)
         yield lambda epochs, loss: bar.update(task, advance=epochs, loss=loss)

@@ -28,7 +28,9 @@ def vae(oscillations):
 @pytest.fixture(scope="session")
 def denoiser():
     """A one-component denoiser that changes what it sees, without having been trained long."""
-    events = geoae.synth.seismograms(16, rate=100.0, duration=10.24, seed=0).isel(channel=[2], time=slice(256, 512))
+    events = geoae.synth.seismograms(16, rate=100.0, duration=10.24, seed=0).isel(
+        channel=[2], time=slice(256, 512)
+    )
     model = geoae.denoiser(like=events, widths=(8, 8), seed=0)
     geoae.fit(model, events, corrupt=geoae.AddNoise(snr_db=(0, 10)), epochs=5, batch=8, seed=0)
     return model

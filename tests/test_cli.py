@@ -50,16 +50,32 @@ def test_every_command_explains_itself_with_an_example(command):
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
-    program = "import sys; from geoae import cli; print(*{'torch', 'obspy', 'xarray', 'matplotlib'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == ""
+    program = (
+        "import sys; from geoae import cli; "
+        "print(*{'torch', 'obspy', 'xarray', 'matplotlib'} & set(sys.modules))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == ""
+    )
 
 
 def test_denoise_writes_a_record_that_obspy_reads(model, vertical, tmp_path):
-    out = run("denoise", vertical, "-m", model, "-o", tmp_path / "clean.mseed", "--noise", tmp_path / "noise.mseed")
+    out = run(
+        "denoise", vertical, "-m", model, "-o", tmp_path / "clean.mseed", "--noise", tmp_path / "noise.mseed"
+    )
     assert out.exit_code == 0, out.exception
     before, after = obspy.read(vertical)[0], obspy.read(tmp_path / "clean.mseed")[0]
-    assert (after.id, after.stats.starttime, after.stats.npts) == (before.id, before.stats.starttime, before.stats.npts)
-    np.testing.assert_allclose(after.data + obspy.read(tmp_path / "noise.mseed")[0].data, before.data, atol=1e-3)
+    assert (after.id, after.stats.starttime, after.stats.npts) == (
+        before.id,
+        before.stats.starttime,
+        before.stats.npts,
+    )
+    np.testing.assert_allclose(
+        after.data + obspy.read(tmp_path / "noise.mseed")[0].data, before.data, atol=1e-3
+    )
 
 
 def test_generate_train_attribute_and_info(tmp_path):
@@ -124,9 +140,13 @@ def bad_files(tmp_path):
         ("nan.mseed", "every sample is NaN; there is nothing to denoise"),
     ],
 )
-def test_a_record_that_cannot_be_denoised_ends_in_one_line(file, message, model, tmp_path, capsys, monkeypatch):
+def test_a_record_that_cannot_be_denoised_ends_in_one_line(
+    file, message, model, tmp_path, capsys, monkeypatch
+):
     bad_files(tmp_path)
-    line = complaint(capsys, monkeypatch, "denoise", tmp_path / file, "-m", model, "-o", tmp_path / "out.mseed")
+    line = complaint(
+        capsys, monkeypatch, "denoise", tmp_path / file, "-m", model, "-o", tmp_path / "out.mseed"
+    )
     assert message in line
     assert not (tmp_path / "out.mseed").exists()
     assert not list(tmp_path.glob(".*"))
@@ -148,7 +168,9 @@ def test_a_record_given_as_the_model_is_refused(vertical, tmp_path, capsys, monk
 def test_words_that_make_no_model_end_in_one_line(words, message, tmp_path, capsys, monkeypatch):
     traces = tmp_path / "x.nc"
     run("generate", "lines", "-n", "30", "-o", traces)
-    assert message in complaint(capsys, monkeypatch, "train", traces, *words, "-o", tmp_path / "m.safetensors")
+    assert message in complaint(
+        capsys, monkeypatch, "train", traces, *words, "-o", tmp_path / "m.safetensors"
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.nc"]
 
 
@@ -160,9 +182,15 @@ def test_a_length_off_the_grid_ends_in_one_line(vertical, tmp_path, capsys, monk
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("generate", "waves", "-o", "x.nc"), "nothing called 'waves'; choose from damped_oscillations, lines, seismograms"),
+        (
+            ("generate", "waves", "-o", "x.nc"),
+            "nothing called 'waves'; choose from damped_oscillations, lines, seismograms",
+        ),
         (("generate", "lines", "-n", "3x", "-o", "x.nc"), "-n is ''; it is a whole number from 1 up"),
-        (("generate", "lines", "-o", "away/x.nc"), "no folder away to write x.nc into; make it with: mkdir -p away"),
+        (
+            ("generate", "lines", "-o", "away/x.nc"),
+            "no folder away to write x.nc into; make it with: mkdir -p away",
+        ),
         (("info", "nothing"), "no file nothing"),
         (("attribute", "nothing", "x.nc"), "no file x.nc"),
     ],

@@ -73,7 +73,10 @@ def test_a_trace_is_one_component(denoiser):
 
 
 def test_a_missing_component_is_named(three):
-    with pytest.raises(ValueError, match=r"takes 3 components together, instrument BW.RJOB..EH. has BW.RJOB..EHN, BW.RJOB..EHZ"):
+    with pytest.raises(
+        ValueError,
+        match=r"takes 3 components together, instrument BW.RJOB..EH. has BW.RJOB..EHN, BW.RJOB..EHZ",
+    ):
         denoise(obspy.read().select(component="[ZN]"), three)
 
 
@@ -90,9 +93,13 @@ def test_two_instruments_go_their_own_ways(three):
 def test_gaps_stay_and_islands_come_out(three):
     stream = obspy.read()
     start = stream[0].stats.starttime
-    cut = stream.copy().cutout(start + 8, start + 9).cutout(start + 9.5, start + 14)  # leaves an island of 0.5 s
+    cut = (
+        stream.copy().cutout(start + 8, start + 9).cutout(start + 9.5, start + 14)
+    )  # leaves an island of 0.5 s
     out = denoise(cut, three)
-    assert [(t.id, t.stats.starttime, t.stats.npts) for t in out] == [(t.id, t.stats.starttime, t.stats.npts) for t in cut]
+    assert [(t.id, t.stats.starttime, t.stats.npts) for t in out] == [
+        (t.id, t.stats.starttime, t.stats.npts) for t in cut
+    ]
     assert all(np.isfinite(t.data).all() for t in out)
     masked = denoise(cut.copy().merge(), three)
     for trace in masked:
@@ -130,14 +137,19 @@ def test_masked_nan_and_infinite_samples(denoiser):
     with pytest.raises(ValueError, match="1 samples are infinite"):
         denoise(trace, denoiser)
     trace.data[:] = np.nan
-    with pytest.raises(ValueError, match="BW.RJOB..EHZ from 2009.*every sample is NaN; there is nothing to denoise"):
+    with pytest.raises(
+        ValueError, match="BW.RJOB..EHZ from 2009.*every sample is NaN; there is nothing to denoise"
+    ):
         denoise(trace, denoiser)
 
 
 def test_rates_other_than_the_models_are_refused(denoiser):
     trace = obspy.read()[0]
     trace.stats.sampling_rate = 40
-    with pytest.raises(ValueError, match="model expects 100 Hz, data has 40 Hz; use denoise\\(data.resample\\(100\\), model\\)"):
+    with pytest.raises(
+        ValueError,
+        match="model expects 100 Hz, data has 40 Hz; use denoise\\(data.resample\\(100\\), model\\)",
+    ):
         denoise(trace, denoiser)
     trace.stats.sampling_rate = 0
     with pytest.raises(ValueError, match="BW.RJOB..EHZ has a sampling rate of 0 Hz"):
@@ -163,9 +175,13 @@ def test_chunks_equal_the_whole(three, chunk):
 
 def test_a_later_cut_of_the_record_agrees_with_the_whole(three):
     """The grid hangs on absolute time, so a piece with a window of context equals the whole."""
-    x = record(4000).assign_coords(time=np.datetime64("2020-01-01") + (np.arange(4000) * 1e7).astype("timedelta64[ns]"))
+    x = record(4000).assign_coords(
+        time=np.datetime64("2020-01-01") + (np.arange(4000) * 1e7).astype("timedelta64[ns]")
+    )
     whole, piece = denoise(x, three), denoise(x.isel(time=slice(777, 3333)), three)
-    close(piece.isel(time=slice(256, -256)), whole.isel(time=slice(777 + 256, 3333 - 256)), float(abs(x).max()))
+    close(
+        piece.isel(time=slice(256, -256)), whole.isel(time=slice(777 + 256, 3333 - 256)), float(abs(x).max())
+    )
 
 
 def test_units_and_offsets_go_through(three):

@@ -85,7 +85,9 @@ def test_a_bernoulli_trace_is_the_cross_entropy():
         dist.Bernoulli()(h).log_prob(x), (x * h.sigmoid().log() + (1 - x) * (-h).sigmoid().log()).sum((1, 2))
     )
     ones = (x > 0.5).float()
-    torch.testing.assert_close(dist.Bernoulli()(h).log_prob(ones), Bernoulli(logits=h).log_prob(ones).sum((1, 2)))
+    torch.testing.assert_close(
+        dist.Bernoulli()(h).log_prob(ones), Bernoulli(logits=h).log_prob(ones).sum((1, 2))
+    )
 
 
 def test_a_width_of_zero_is_refused():

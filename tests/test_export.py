@@ -15,7 +15,9 @@ from geoae.export import decoder_json
 def run(path, z):
     """What a browser does, in NumPy."""
     spec = json.loads(path.read_text())
-    flat = np.frombuffer(base64.b64decode(spec["weights"]), "<f2" if spec["dtype"] == "float16" else "<f4").astype(float)
+    flat = np.frombuffer(
+        base64.b64decode(spec["weights"]), "<f2" if spec["dtype"] == "float16" else "<f4"
+    ).astype(float)
     at = 0
 
     def take(*shape):
@@ -33,7 +35,9 @@ def run(path, z):
             x = x.reshape(inward, -1)
             full = np.zeros((outward, (x.shape[1] - 1) * layer["stride"] + kernel + layer["output_padding"]))
             for i in range(x.shape[1]):
-                full[:, i * layer["stride"] : i * layer["stride"] + kernel] += np.einsum("c,cok->ok", x[:, i], w)
+                full[:, i * layer["stride"] : i * layer["stride"] + kernel] += np.einsum(
+                    "c,cok->ok", x[:, i], w
+                )
             stop = full.shape[1] - layer["padding"]
             x = full[:, layer["padding"] : stop] + bias[:, None]
         elif layer["type"] == "relu":
@@ -53,7 +57,9 @@ def test_the_file_decodes_as_the_model(network, dtype, off, tmp_path):
     geoae.fit(model, x, epochs=3)
     decoder_json(model, tmp_path / "decoder.json", dtype=dtype)
     for z in np.random.default_rng(0).standard_normal((5, 2)):
-        np.testing.assert_allclose(run(tmp_path / "decoder.json", z)[0], latent.decode(model, z[None])[0], atol=off)
+        np.testing.assert_allclose(
+            run(tmp_path / "decoder.json", z)[0], latent.decode(model, z[None])[0], atol=off
+        )
 
 
 def test_layers_a_browser_does_not_know_are_refused(tmp_path):

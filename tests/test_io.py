@@ -482,7 +482,9 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
 def test_what_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"cannot tell a format from 'x.txt'; end it with .mseed"):
         write(trace(), tmp_path / "x.txt")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*away to write x.mseed into; make it with: mkdir -p"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no folder .*away to write x.mseed into; make it with: mkdir -p"
+    ):
         write(trace(), tmp_path / "away" / "x.mseed")
     with pytest.raises(ValueError, match=r"nothing to write to x.mseed"):
         write(Stream(), tmp_path / "x.mseed")

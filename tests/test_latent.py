@@ -60,7 +60,7 @@ def test_swapped_parameters_swap_the_answer(uniform):
 
 def test_a_folded_code_is_found_by_mutual_information_and_not_by_rank(uniform):
     a, b = uniform
-    table, verdict = ask(planted([b, a], {"a": a, "b2": b}), ("a", "b2"))
+    _table, verdict = ask(planted([b, a], {"a": a, "b2": b}), ("a", "b2"))
     assert verdict["b2"].latents == (0,)
     folded = latent.attribute(planted([a, b], {"square": a**2}), ["square"])
     assert abs(float(folded.spearman.sel(latent=0, parameter="square"))) < 0.2
@@ -113,7 +113,9 @@ def test_pure_noise_is_seldom_claimed():
     claims = 0
     for seed in range(20):
         draw = np.random.default_rng(seed)
-        codes = planted(list(draw.standard_normal((3, 60))), {"a": draw.uniform(size=60), "b": draw.uniform(size=60)})
+        codes = planted(
+            list(draw.standard_normal((3, 60))), {"a": draw.uniform(size=60), "b": draw.uniform(size=60)}
+        )
         table = latent.attribute(codes, ["a", "b"], permutations=100, bootstraps=20, seed=seed)
         claims += any(answer.latents for answer in latent.verdict(table).values())
     assert claims <= 4  # 1 expected at the 5 % level; 5 or more has a chance of 0.3 %
@@ -124,7 +126,9 @@ def test_the_interval_holds_the_value_for_other_traces():
     inside = 0
     for seed in range(20):
         a, noise = np.random.default_rng(seed).standard_normal((2, 1500))
-        table = latent.attribute(planted([a + noise], {"a": a}), ["a"], permutations=1, bootstraps=200, seed=seed)
+        table = latent.attribute(
+            planted([a + noise], {"a": a}), ["a"], permutations=1, bootstraps=200, seed=seed
+        )
         inside += float(table.r2_low[0, 0]) <= 0.5 <= float(table.r2_high[0, 0])
     assert inside >= 16  # 19 expected; 15 or fewer has a chance of 0.03 %
 

@@ -28,10 +28,16 @@ VARIANTS = {
     "contractive": ({"widths": (), "code": "sigmoid", "latent": 8}, Objective(contractive=1e-2)),
     "vae": ({"widths": (16,), "posterior": "diagonal"}, Objective(kl=1)),
     "vae, learned sigma": ({"widths": (16,), "posterior": "diagonal", "sigma": "learned"}, Objective(kl=1)),
-    "vae, sigma per sample": ({"widths": (16,), "posterior": "diagonal", "sigma": "per sample"}, Objective(kl=1)),
+    "vae, sigma per sample": (
+        {"widths": (16,), "posterior": "diagonal", "sigma": "per sample"},
+        Objective(kl=1),
+    ),
     "vae full": ({"widths": (16,), "posterior": "full"}, Objective(kl=1)),
     "beta vae": ({"widths": (16,), "posterior": "diagonal", "sigma": 0.3}, Objective(kl=4)),
-    "conv vae": ({"network": "conv", "widths": (4, 8), "hidden": 16, "posterior": "diagonal"}, Objective(kl=1)),
+    "conv vae": (
+        {"network": "conv", "widths": (4, 8), "hidden": 16, "posterior": "diagonal"},
+        Objective(kl=1),
+    ),
     "bernoulli vae": (
         {"widths": (16,), "posterior": "diagonal", "likelihood": "bernoulli", "scale": "range"},
         Objective(kl=1),
@@ -48,7 +54,9 @@ def traces():
 def test_every_variant_learns_saves_and_loads(name, traces, tmp_path):
     words, objective = VARIANTS[name]
     model = geoae.autoencoder(like=traces, **words)
-    loss = geoae.fit(model, traces, objective, valid=traces, epochs=15, batch=32, seed=0).loss.sel(split="valid")
+    loss = geoae.fit(model, traces, objective, valid=traces, epochs=15, batch=32, seed=0).loss.sel(
+        split="valid"
+    )
     assert loss[-1] < loss[0]  # on the same traces, all at the last sigma
     geoae.save(model, tmp_path / "model.safetensors")
     again = geoae.load(tmp_path / "model.safetensors")
@@ -112,7 +120,9 @@ def test_a_hand_built_model_is_saved_and_filled(traces, tmp_path):
     model = build()
     geoae.fit(model, traces, epochs=2)
     geoae.save(model, tmp_path / "own.safetensors")
-    with pytest.raises(ValueError, match="put together by hand; build it again and load\\(path, into=model\\)"):
+    with pytest.raises(
+        ValueError, match="put together by hand; build it again and load\\(path, into=model\\)"
+    ):
         geoae.load(tmp_path / "own.safetensors")
     again = geoae.load(tmp_path / "own.safetensors", into=build())
     x = torch.from_numpy(to_batch(traces))
@@ -205,7 +215,10 @@ def rewritten(path, change):
         (lambda a: a["model"].update(wings=2), "describes a model this geoae cannot build"),
         (lambda a: a["model"].update(builder="os.system"), "unknown builder 'os.system'"),
         (lambda a: a["model"].update(latent="three"), "latent is 'three'; it must be a whole number"),
-        (lambda a: a["model"].update(widths=[10**9]), r"is \(.*\) in the file, \(1000000000, .*\) in the model"),
+        (
+            lambda a: a["model"].update(widths=[10**9]),
+            r"is \(.*\) in the file, \(1000000000, .*\) in the model",
+        ),
         (lambda a: a.pop("trained"), "is damaged: it does not say its trained"),
     ],
 )
@@ -216,7 +229,9 @@ def test_a_recipe_that_lies_is_refused(saved, change, message):
 
 
 def test_saving_into_no_folder_says_what_to_type(vae, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder .*away to write vae.safetensors into; make it with: mkdir"):
+    with pytest.raises(
+        FileNotFoundError, match="no folder .*away to write vae.safetensors into; make it with: mkdir"
+    ):
         geoae.save(vae, tmp_path / "away" / "vae.safetensors")
 
 

@@ -11,23 +11,24 @@ from geoae import objective
 from geoae.objective import Objective
 
 
-def trip_of(x=None, **words):
-    model = geoae.autoencoder(20, scale="none", **words).double()
-    return model, model.trip(torch.randn(6, 1, 20).double() if x is None else x)
+def trip_of(**words):
+    return geoae.autoencoder(20, scale="none", **words).double().trip(torch.randn(6, 1, 20).double())
 
 
 def test_reconstruction_at_sigma_one_is_half_the_squared_error_and_a_constant():
-    model, trip = trip_of(sigma=1.0)
+    trip = trip_of(sigma=1.0)
     wanted = 0.5 * (trip.p.mean - trip.x).square().sum((1, 2)) + 10 * torch.tensor(2 * torch.pi).log()
     torch.testing.assert_close(objective.reconstruction(trip), wanted.double())
 
 
 def test_kl_agrees_with_torch_and_with_the_closed_form():
-    _, trip = trip_of(posterior="diagonal")
+    trip = trip_of(posterior="diagonal")
     mean, std = trip.q.mean, trip.q.stddev
     standard = Independent(Normal(torch.zeros_like(mean), torch.ones_like(mean)), 1)
     torch.testing.assert_close(objective.kl(trip), kl_divergence(trip.q, standard), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(objective.kl(trip), objective.kl_to_prior(mean, std).sum(-1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        objective.kl(trip), objective.kl_to_prior(mean, std).sum(-1), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_the_contractive_penalty_of_a_linear_encoder_is_its_frobenius_norm():
