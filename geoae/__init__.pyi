@@ -2,6 +2,7 @@ from . import (
     arrays as arrays,
 )
 from . import (
+    demo as demo,
     dist as dist,
 )
 from . import (
