@@ -132,20 +132,15 @@ def _rows(table: xr.Dataset) -> plot.Table:
     for i in np.argsort(-table["kl"].values):
         for name in table["parameter"].values:
             cell = table.sel(latent=i, parameter=name)
-            interval = f"{float(cell.r2_low):.2f} to {float(cell.r2_high):.2f}" if cell.active else "-"
+            interval = f"{float(cell.r2_low):z.2f}–{float(cell.r2_high):z.2f}" if cell.active else "–"
             values = [float(cell[v]) for v in ("kl", "r2", "p_value", "mutual_information", "share")]
             rows.append((f"z{i}", name, values[0], values[1], interval, *values[2:]))
-    header = (
-        "latent",
-        "parameter",
-        "KL [nats]",
-        "R²",
-        "95 % interval",
-        "p",
-        "mutual information [nats]",
-        "share of variance",
+    header = ("latent", "parameter", "KL [nats]", "R²", "95 % interval", "p", "MI [nats]", "share")
+    return plot.Table(
+        header,
+        rows,
+        "Attribution. MI: mutual information; share: of the latent's variance. Inactive latents are not asked.",
     )
-    return plot.Table(header, rows, "Attribution: inactive latents are not asked.")
 
 
 # ----------------------------------------------------------------------------------------- the earthquake

@@ -536,7 +536,7 @@ class Answer:
 
     def __str__(self) -> str:
         """One plain sentence."""
-        effect = f"R2 {self.effect:.2f} [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
+        effect = f"R2 {self.effect:z.2f} [{self.interval[0]:z.2f}, {self.interval[1]:z.2f}]"
         if self.relation == "none":
             return f"{self.parameter}: not in the code ({effect})"
         names = [f"z{i}" for i in self.latents]

@@ -263,8 +263,8 @@ def _cell(ax: Axes, x: float, y: float, r2: np.ndarray, active: bool, narrow: bo
         ax.text(x, y, "–", color=MUTED, **style)
         return
     style["color"] = "white" if value > 0.6 else INK
-    ax.text(x, y - (0.22 if narrow else 0.13), minus(f"{value:.2f}"), fontsize="large", **style)
-    interval = minus(f"[{low:.2f}, {high:.2f}]")
+    ax.text(x, y - (0.22 if narrow else 0.13), minus(f"{value:z.2f}"), fontsize="large", **style)
+    interval = minus(f"[{low:z.2f}, {high:z.2f}]")
     if narrow:
         interval = interval.replace(" ", "\n")
     ax.text(x, y + (0.18 if narrow else 0.25), interval, fontsize="small", **style)
