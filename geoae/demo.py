@@ -139,7 +139,7 @@ def _rows(table: xr.Dataset) -> plot.Table:
     return plot.Table(
         header,
         rows,
-        "Attribution. MI: mutual information; share: of the latent's variance. Inactive latents are not asked.",
+        "MI: mutual information; share: of the latent's variance. Inactive latents are not asked.",
     )
 
 

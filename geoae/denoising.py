@@ -124,8 +124,7 @@ def _on_windows(x: np.ndarray, model: Model) -> np.ndarray:
         )
         gain = np.where(present, np.abs(x - offset), 0).max((1, 2), keepdims=True)
         gain[gain == 0] = 1.0
-    place = next(model.parameters()).device
-    y = model(torch.from_numpy(((x - offset) / gain).astype(np.float32)).to(place))
+    y = model(torch.from_numpy((x - offset) / gain).to(next(model.parameters())))
     return y.cpu().numpy() * gain + offset
 
 

@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import (
     Bernoulli as _Bernoulli,
-)
-from torch.distributions import (
     Distribution,
     Independent,
     MultivariateNormal,
@@ -69,6 +67,13 @@ class Point(nn.Sequential):
 
     def __init__(self, width: int, latent: int, activation: nn.Module | None = None):
         super().__init__(nn.Linear(width, latent), *([activation] if activation else []))
+
+    @classmethod
+    def of(cls, *layers: nn.Module) -> "Point":
+        """Make a point of what comes out of some layers."""
+        point = cls.__new__(cls)
+        nn.Sequential.__init__(point, *layers)
+        return point
 
     def forward(self, h: Tensor) -> Delta:  # noqa: D102
         return Delta(super().forward(h))
@@ -165,3 +170,73 @@ def prior(q: Distribution) -> Distribution:
         eye = torch.eye(zeros.shape[-1], dtype=zeros.dtype, device=zeros.device).expand_as(q.scale_tril)
         return MultivariateNormal(zeros, scale_tril=eye, validate_args=False)
     return Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1, validate_args=False)
+
+
+def kl_normal(mean_q: Tensor, cov_q: Tensor, mean_p: Tensor, cov_p: Tensor) -> Tensor:
+    r"""Divergence of one multivariate normal from another, KL(q || p), in closed form [nats].
+
+    .. math:: \tfrac12 \left[\ln\frac{|\Sigma_p|}{|\Sigma_q|} - k + \mathrm{tr}(\Sigma_p^{-1} \Sigma_q)
+              + (\mu_p - \mu_q)^T \Sigma_p^{-1} (\mu_p - \mu_q)\right]
+
+    (Rasmussen and Williams, 2006, equation A.23). With the Cholesky factors of both covariances and
+    :math:`M = L_p^{-1} L_q` it is half the sum of :math:`M_{ii}^2 - 1 - \ln M_{ii}^2`, of the other
+    :math:`M_{ij}^2` and of :math:`|L_p^{-1}(\mu_p - \mu_q)|^2`: no term is negative, so near zero, where
+    the terms above cancel, nothing is lost.
+
+    Parameters
+    ----------
+    mean_q, mean_p : Tensor, shape (..., k)
+    cov_q, cov_p : Tensor, shape (..., k, k)
+        Full covariances; ``torch.diag_embed(std**2)`` makes them from standard deviations. The leading
+        axes of all four broadcast.
+
+    Returns
+    -------
+    Tensor, shape (...)
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit, or a covariance is not symmetric and positive definite.
+
+    Examples
+    --------
+    >>> eye = torch.eye(2)
+    >>> kl_normal(torch.tensor([1.0, 2.0]), eye, torch.zeros(2), eye)
+    tensor(2.5000)
+    """
+    batch = _common_batch(mean_q, cov_q, mean_p, cov_p)
+    factor_q, factor_p = _cholesky(cov_q, "cov_q"), _cholesky(cov_p, "cov_p")
+    square = cov_q.shape[-2:]
+    factor_q, factor_p = factor_q.expand(*batch, *square), factor_p.expand(*batch, *square)
+    ratio = torch.linalg.solve_triangular(factor_p, factor_q, upper=False)
+    apart = (mean_p - mean_q).expand(*batch, -1).unsqueeze(-1)
+    distance = torch.linalg.solve_triangular(factor_p, apart, upper=False).square().sum((-2, -1))
+    width = ratio.diagonal(dim1=-2, dim2=-1).square() - 1
+    turn = ratio.tril(-1).square().sum((-2, -1))
+    return 0.5 * ((width - width.log1p()).sum(-1) + turn + distance)
+
+
+def _common_batch(mean_q: Tensor, cov_q: Tensor, mean_p: Tensor, cov_p: Tensor) -> torch.Size:
+    """Leading shape of two normals together."""
+    k = mean_q.shape[-1:]
+    wanted = {"mean_q": (mean_q, k), "cov_q": (cov_q, k * 2), "mean_p": (mean_p, k), "cov_p": (cov_p, k * 2)}
+    for name, (value, end) in wanted.items():
+        if not k or value.shape[value.ndim - len(end) :] != end:
+            ends = ", ".join(map(str, ("...", *(end or "k"))))
+            hint = "; torch.diag_embed(std**2) makes it from standard deviations" * name.startswith("cov")
+            raise ValueError(f"{name} has shape {tuple(value.shape)}; it must be ({ends}){hint}")
+    try:
+        return torch.broadcast_shapes(*(v.shape[: v.ndim - len(end)] for v, end in wanted.values()))
+    except RuntimeError as error:
+        found = ", ".join(f"{name} {tuple(value.shape)}" for name, (value, _) in wanted.items())
+        raise ValueError(f"leading axes do not broadcast: {found}") from error
+
+
+def _cholesky(cov: Tensor, name: str) -> Tensor:
+    factor, failed = torch.linalg.cholesky_ex(cov)
+    # the factor is made from one triangle alone and would not notice that the other differs
+    slack = (1e-6 if cov.dtype == torch.float64 else 1e-4) * cov.abs().amax((-2, -1), keepdim=True)
+    if failed.any() or ((cov - cov.mT).abs() > slack).any():
+        raise ValueError(f"{name} is not a covariance: it must be symmetric and positive definite")
+    return factor

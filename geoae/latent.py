@@ -19,7 +19,7 @@ from torch import Tensor
 
 from . import nn as net
 from .arrays import to_batch
-from .dist import Delta
+from .dist import Delta, prior
 from .model import Autoencoder
 from .objective import kl_to_prior
 
@@ -53,10 +53,10 @@ def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.D
     if "trace" not in data.dims:
         data = data.expand_dims("trace")
     x = to_batch(data.transpose("trace", ...))
-    place = next(model.parameters()).device
+    like = next(model.parameters())
     model.eval()
     with torch.no_grad():
-        parts = [_code(model.encode(torch.from_numpy(part).to(place))) for part in _split(x, batch)]
+        parts = [_code(model.encode(torch.from_numpy(part).to(like))) for part in _split(x, batch)]
     mean, std, kl = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
     dims = ("trace", "latent")
     codes = xr.Dataset(
@@ -82,11 +82,11 @@ def decode(model: Autoencoder, z: Any) -> xr.DataArray:
         In the data's units for ``scale="global"``; where each trace was scaled by itself, in scaled units.
     """
     _needs_code(model)
-    z = torch.as_tensor(np.asarray(z, np.float32))
+    z = torch.as_tensor(np.asarray(z))
     if z.ndim != 2:
         raise ValueError(f"codes have shape {tuple(z.shape)}; wanted (trace, latent)")
     with torch.no_grad():
-        values = _decoded(model, z.to(next(model.parameters()).device)).cpu().numpy()
+        values = _decoded(model, z.to(next(model.parameters()))).cpu().numpy()
     return _labelled(model, values, "trace")
 
 
@@ -149,6 +149,136 @@ def traverse(
     return out.assign_attrs(latent=latent)
 
 
+def interpolate(
+    first: xr.DataArray, second: xr.DataArray, model: Autoencoder, *, steps: int = 9
+) -> xr.DataArray:
+    """Decode the way between two traces' codes in equal steps.
+
+    Parameters
+    ----------
+    first, second : DataArray, dims ([channel,] time)
+        One trace each.
+    model : Autoencoder
+    steps : int
+        Traces on the way, both ends included.
+
+    Returns
+    -------
+    traces : DataArray, dims (step, [channel,] time)
+        With the share of the way as coordinate ``share``.
+    """
+    ends = [encode(trace, model)["mean"].values for trace in (first, second)]
+    if any(len(end) != 1 for end in ends):
+        raise ValueError(
+            f"give one trace for each end, found {len(ends[0])} and {len(ends[1])}; pick with .isel(trace=0)"
+        )
+    share = np.linspace(0, 1, steps)
+    codes = ends[0] + share[:, None] * (ends[1] - ends[0])
+    return decode(model, codes).rename(trace="step").assign_coords(share=("step", share))
+
+
+# ------------------------------------------------------------------------------- how likely is a trace
+
+
+def log_evidence(
+    data: xr.DataArray, model: Autoencoder, *, samples: int = 100, seed: int = 0, batch: int = 256
+) -> xr.DataArray:
+    r"""Importance-weighted bound on the log evidence of each trace [nats].
+
+    :math:`\ln \frac1K \sum_k p(x|z_k)\, p(z_k) / q(z_k|x)` with :math:`z_k \sim q(z|x)` (Burda et al., 2016):
+    with one sample an estimate of the evidence lower bound, with more its mean rises towards
+    :math:`\ln p(x)`. A density of the scaled trace.
+
+    Parameters
+    ----------
+    data : DataArray, dims (trace, [channel,] time)
+    model : Autoencoder
+        Variational.
+    samples : int
+        Draws for each trace, K.
+    seed : int
+        Of the draws.
+    batch : int
+        Traces at a time; it changes the draws, not what they estimate.
+
+    Returns
+    -------
+    bound : DataArray, dims (trace,)
+        With the coordinates of ``trace``.
+    """
+    if samples < 1:
+        raise ValueError(f"samples is {samples}; it is the number of draws for each trace, 1 or more")
+    return _by_trace(
+        data,
+        model,
+        lambda x: torch.logsumexp(_log_weights(model, x, samples), 0) - np.log(samples),
+        seed,
+        batch,
+    )
+
+
+def anomaly(
+    data: xr.DataArray,
+    model: Autoencoder,
+    measure: str = "reconstruction",
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    batch: int = 256,
+) -> xr.DataArray:
+    """Score how little a trace resembles those the model was trained on; higher is stranger.
+
+    Parameters
+    ----------
+    data : DataArray, dims (trace, [channel,] time)
+    model : Autoencoder
+    measure : str
+        ``reconstruction``: mean squared error of the reconstruction, in scaled units; ``elbo``: minus the
+        evidence lower bound [nats]; ``evidence``: minus the importance-weighted bound [nats].
+    samples, seed, batch
+        As in `log_evidence`.
+
+    Returns
+    -------
+    score : DataArray, dims (trace,)
+    """
+    if measure == "reconstruction":
+        return _by_trace(data, model, lambda x: _squared_error(model, x), seed, batch)
+    if measure == "elbo":
+        return -_by_trace(data, model, lambda x: _log_weights(model, x, samples).mean(0), seed, batch)
+    if measure == "evidence":
+        return -log_evidence(data, model, samples=samples, seed=seed, batch=batch)
+    raise ValueError(f"unknown measure {measure!r}; choose from reconstruction, elbo, evidence")
+
+
+def _by_trace(data: xr.DataArray, model: Autoencoder, score, seed: int, batch: int) -> xr.DataArray:
+    """One number for each trace, with its coordinates."""
+    _needs_code(model)
+    model.eval()
+    like = next(model.parameters())
+    with torch.no_grad(), net.forked_rng(seed, model):
+        parts = [
+            score(torch.from_numpy(x).to(like)) for x in _split(to_batch(data.transpose("trace", ...)), batch)
+        ]
+    coords = {name: c for name, c in data.coords.items() if c.dims == ("trace",)}
+    return xr.DataArray(torch.cat(parts).cpu().numpy(), coords, ("trace",))
+
+
+def _log_weights(model: Autoencoder, x: Tensor, samples: int) -> Tensor:
+    """Ln p(x, z) / q(z|x) for draws of z, shape (sample, trace)."""
+    if not model.variational:
+        raise ValueError("a plain autoencoder has no evidence; train one with posterior='diagonal'")
+    trip: Any = model.trip(x, samples=samples)
+    z = trip.z.unflatten(0, (samples, -1))
+    likelihood = trip.p.log_prob(trip.target).unflatten(0, (samples, -1))
+    return likelihood + prior(trip.q).log_prob(z) - trip.q.log_prob(z)
+
+
+def _squared_error(model: Autoencoder, x: Tensor) -> Tensor:
+    _, gain = model.scale(x)
+    return ((model(x) - x) / gain).square().mean((1, 2))
+
+
 def _needs_code(model: Any) -> None:
     if not isinstance(model, Autoencoder):
         raise TypeError(f"a {type(model).__name__} has no latents; build one with geoae.autoencoder(...)")
@@ -179,7 +309,7 @@ def _latents(model: Autoencoder) -> int:
 def _sensitivity(model: Autoencoder, mean: np.ndarray, most: int = 256) -> np.ndarray:
     """Rms of d(trace)/d(latent) times the latent's spread, over at most `most` of the codes."""
     some = mean[:: -(-len(mean) // most)]
-    z = torch.from_numpy(some).to(next(model.parameters()).device)
+    z = torch.from_numpy(some).to(next(model.parameters()))
     rms = []
     for unit in torch.eye(z.shape[1], device=z.device, dtype=z.dtype):
         _, change = torch.autograd.functional.jvp(
@@ -386,7 +516,9 @@ def _held_out(fit, features: np.ndarray, y: np.ndarray, folds: list[np.ndarray])
 def _smooth(seed: int):
     """Smooth regression: ridge on radial functions around some of the traces (Nystroem).
 
-    The strength of the ridge is chosen by leave-one-out. Where there is little data it falls back to the mean, as splines would not.
+    The strength of the ridge is chosen by leave-one-out. Where there is little data it falls back to
+    the mean,
+    as splines would not.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import RidgeCV

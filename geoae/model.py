@@ -7,6 +7,7 @@ trace or once over the training set, never over a batch, so no trace sees its ne
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.torch import load as load_tensors, save as save_tensors
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from . import dist
-from . import nn as net
+from . import dist, nn as net
 from .files import whole
 
 FORMAT = 1
 
 POSTERIORS = {"point": dist.Point, "diagonal": dist.Diagonal, "full": dist.Full}
+NONLINEAR = set(net.ACTIVATIONS.values()) - {nn.Identity}
 NETWORKS = ("dense", "conv", "linear")
 SCALES = ("global", *net.TraceScale.kinds, "none")
 DENOISERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
@@ -37,16 +37,22 @@ END_SIGMA = 0.15**0.5  # where annealing ends, in units of the scaled traces; se
 
 @dataclass
 class Trip:
-    """One trip of a batch through a model, in the model's own scale: all that an objective may look at."""
+    """One trip of a batch through a model, in the model's own scale: all that an objective may look at.
+
+    With several draws of each code, `z`, `p` and `target` hold them one after the other, (draw * trace, ...).
+    """
 
     x: Tensor  # what the network saw, (trace, channel, time)
     target: Tensor  # what should come out, same shape
-    q: Distribution | None  # q(z|x) over (trace, latent); None where there is no code
-    z: Tensor | None  # a draw from q, (trace, latent)
     p: Distribution  # p(x|z) over (trace, channel, time)
+    q: Distribution | None = None  # q(z|x) over (trace, latent); None where there is no code
+    z: Tensor | None = None  # draws from q, (trace, latent)
+    hidden: tuple[
+        Tensor, ...
+    ] = ()  # what came out of each activation on the way to the code, and of the code's own
 
 
-class Model(nn.Module):
+class Model(nn.Module, ABC):
     """What every model is: a scale around a trip from traces to a distribution over traces.
 
     Attributes
@@ -65,27 +71,41 @@ class Model(nn.Module):
         self.trained: dict[str, Any] = {}
         self.card: dict[str, Any] = {}
 
-    def distribution(
-        self, scaled: Tensor, *, draw: bool
-    ) -> tuple[Distribution | None, Tensor | None, Distribution]:
-        """q(z|x), z and p(x|z) of scaled traces; z is a draw from q, or its mean."""
-        raise TypeError(f"{type(self).__name__} must say how it maps scaled traces to a distribution")
+    @abstractmethod
+    def send(self, seen: Tensor, goal: Tensor, samples: int) -> Trip:
+        """Send scaled traces through, with so many draws of each code."""
 
-    def trip(self, x: Tensor, target: Tensor | None = None) -> Trip:
-        """Send `x` through, with one draw of the code; `target` is what should come out (`x` itself if None).
+    @abstractmethod
+    def predict(self, seen: Tensor) -> Tensor:
+        """Mean of p(x|z) at the mean code, of scaled traces."""
+
+    def trip(
+        self, x: Tensor, target: Tensor | None = None, *, samples: int = 1, differentiable: bool = False
+    ) -> Trip:
+        """Send a batch through; `target` is what should come out (`x` itself if None).
 
         Both are scaled by what was measured on `x`, the only trace there is when the model is used.
+
+        Parameters
+        ----------
+        x, target : Tensor, shape (trace, channel, time)
+            In physical units; NaN samples of `x` are missing.
+        samples : int
+            Draws of each code.
+        differentiable : bool
+            Let derivatives by ``trip.x`` be taken.
         """
         offset, gain = self.scale(x)
         seen = _without_nan((x - offset) / gain)
         goal = seen if target is None else (target - offset) / gain
-        return Trip(seen, goal, *self.distribution(seen, draw=True))
+        if differentiable:
+            seen = seen.detach().requires_grad_()
+        return self.send(seen, goal, samples)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean of p(x|z) at the mean code, in the units of `x`; NaN stays NaN and counts for nothing."""
         offset, gain = self.scale(x)
-        _, _, p = self.distribution(_without_nan((x - offset) / gain), draw=False)
-        return torch.where(x.isnan(), x, p.mean * gain + offset)
+        return torch.where(x.isnan(), x, self.predict(_without_nan((x - offset) / gain)) * gain + offset)
 
 
 def _without_nan(scaled: Tensor) -> Tensor:
@@ -138,19 +158,38 @@ class Autoencoder(Model):
         """Whether the posterior has a width, so that there is a divergence from the prior."""
         return not isinstance(self.posterior, dist.Point)
 
+    def features(self, x: Tensor) -> Tensor:
+        """Features (trace, width) of traces (trace, channel, time) in physical units, before the code.
+
+        What an encoder has learned without labels can start a classifier: ``nn.Linear(width,
+        classes)`` on top.
+        """
+        offset, gain = self.scale(x)
+        return self.encoder(_without_nan((x - offset) / gain))
+
     def encode(self, x: Tensor) -> Distribution:
         """q(z|x) of traces (trace, channel, time) in physical units."""
-        offset, gain = self.scale(x)
-        return self.posterior(self.encoder(_without_nan((x - offset) / gain)))
+        return self.posterior(self.features(x))
 
     def decode(self, z: Tensor) -> Distribution:
         """p(x|z) of codes (trace, latent), in the model's own scale."""
         return self.likelihood(self.decoder(z))
 
-    def distribution(self, scaled: Tensor, *, draw: bool):  # noqa: D102
-        q = self.posterior(self.encoder(scaled))
-        z = q.rsample() if draw else q.mean
-        return q, z, self.decode(z)
+    def send(self, seen: Tensor, goal: Tensor, samples: int) -> Trip:  # noqa: D102
+        h, hidden = seen, []
+        for layer in self.encoder.children() if isinstance(self.encoder, nn.Sequential) else [self.encoder]:
+            h = layer(h)
+            if type(layer) in NONLINEAR:
+                hidden.append(h)
+        q = self.posterior(h)
+        if isinstance(self.posterior, dist.Point) and type(self.posterior[-1]) in NONLINEAR:
+            hidden.append(q.mean)
+        z = q.rsample((samples,)).flatten(0, 1) if samples > 1 else q.rsample()
+        goal = goal.repeat(samples, 1, 1) if samples > 1 else goal
+        return Trip(seen, goal, self.decode(z), q, z, tuple(hidden))
+
+    def predict(self, seen: Tensor) -> Tensor:  # noqa: D102
+        return self.decode(self.posterior(self.encoder(seen)).mean).mean
 
 
 class Denoiser(Model):
@@ -162,8 +201,11 @@ class Denoiser(Model):
         super().__init__(scale, likelihood, config)
         self.network = network
 
-    def distribution(self, scaled: Tensor, *, draw: bool):  # noqa: D102
-        return None, None, self.likelihood(self.network(scaled))
+    def send(self, seen: Tensor, goal: Tensor, samples: int) -> Trip:  # noqa: D102
+        return Trip(seen, goal, self.likelihood(self.network(seen)))
+
+    def predict(self, seen: Tensor) -> Tensor:  # noqa: D102
+        return self.likelihood(self.network(seen)).mean
 
 
 # ------------------------------------------------------------------------------------------- builders

@@ -1,15 +1,59 @@
-"""What training minimises: a weighted sum of named terms, each one number per trace."""
+"""What training minimises: a weighted sum of named terms.
 
+A term looks at a `geoae.model.Trip`, one pass of a batch through a model, and gives one number per
+trace (or per
+draw of a trace's code), of which the mean is taken.
+"""
+
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributions import kl_divergence
+from torch import Tensor, nn
+from torch.distributions import Independent, kl_divergence
 
-from .dist import Delta, prior
-from .model import Model, Trip
+from .dist import Delta, Point, prior
+from .model import Autoencoder, Model, Trip
+
+Term = Callable[[Trip], Tensor]
+
+
+# ------------------------------------------------------------------------------------------- schedules
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A weight that rises from 0 to `to` by `until`, a share of the run, and stays (Bowman et al., 2016)."""
+
+    to: float = 1.0
+    until: float = 0.5
+
+    def at(self, share: float) -> float:
+        """Weight after `share` of the run."""
+        return self.to * min(1.0, share / self.until)
+
+
+@dataclass(frozen=True)
+class Cyclic:
+    """A weight that rises from 0 to `to` and stays, `cycles` times over (Fu et al., 2019).
+
+    Each cycle rises during its first `rise`.
+    """
+
+    to: float = 1.0
+    cycles: int = 4
+    rise: float = 0.5
+
+    def at(self, share: float) -> float:
+        """Weight after `share` of the run; the last cycle ends at `to`."""
+        if share >= 1:
+            return self.to
+        return self.to * min(1.0, (share * self.cycles % 1.0) / self.rise)
+
+
+# ----------------------------------------------------------------------------------------------- terms
 
 
 def reconstruction(trip: Trip) -> Tensor:
@@ -19,12 +63,19 @@ def reconstruction(trip: Trip) -> Tensor:
 
 def kl(trip: Trip) -> Tensor:
     """Divergence of q(z|x) from the standard normal prior [nats per trace]."""
-    q = _code(trip, "kl").q
-    if isinstance(q, Delta):
-        raise ValueError(
-            "kl needs a posterior with a width, but it is a point; use posterior='diagonal' or kl=0"
-        )
+    q = _posterior(trip, "kl")
     return kl_divergence(q, prior(q))
+
+
+def kl_with_free_bits(trip: Trip, free: float) -> Tensor:
+    """Divergence from the prior in which each latent's mean counts for at least `free` nats.
+
+    A latent below pays no less for less, so it is not pressed to switch off (Kingma et al., 2016).
+    """
+    q = _posterior(trip, "free_bits")
+    if not isinstance(q, Independent):
+        raise ValueError("free_bits counts latent by latent, which posterior='full' does not; use 'diagonal'")
+    return kl_to_prior(q.mean, q.stddev).mean(0).clamp_min(free).sum()
 
 
 def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
@@ -40,11 +91,115 @@ def l1(trip: Trip) -> Tensor:
     return _code(trip, "l1").z.abs().sum(-1)
 
 
-def contractive(trip: Trip) -> Tensor:
-    """Squared Frobenius norm of d(mean code)/d(trace) (Rifai et al., 2011)."""
+def activity(trip: Trip, weights: tuple[float, ...] | None = None) -> Tensor:
+    r"""Sum of the layers' norms, :math:`\sum_k w_k \lVert h_k \rVert_2`, for each trace."""
+    layers = _layers(trip, "activity")
+    norms = [h.flatten(1).norm(dim=1) for h in layers]
+    return _weighted(norms, weights, "layer_weights")
+
+
+def sparsity(
+    trip: Trip,
+    kind: str,
+    rho: float | tuple[float, ...],
+    weights: tuple[float, ...] | None = None,
+    mean_over: str = "traces",
+) -> Tensor:
+    r"""Distance of mean activations from their targets, :math:`\sum_k w_k\, s(\rho_k, \hat\rho_k)`.
+
+    Parameters
+    ----------
+    trip : Trip
+    kind : str
+        What s is: ``kl``, between two coins that fall heads with :math:`\rho` and :math:`\hat\rho`; ``l1``,
+        :math:`|\rho - \hat\rho|`; ``l2``, :math:`(\rho - \hat\rho)^2`.
+    rho : float or tuple
+        Target, one for all layers or one each.
+    weights : tuple, optional
+        :math:`w_k` of each layer; 1 if None.
+    mean_over : str
+        ``traces``: each unit's mean over the batch is held to the target, and s summed over the units
+        (Ng, 2011);
+        ``units``: each trace's mean over the layer is.
+
+    Returns
+    -------
+    Tensor
+        One number for the batch, or with ``mean_over="units"`` one for each trace.
+    """
+    if mean_over not in ("traces", "units"):
+        raise ValueError(f"mean_over is {mean_over!r}; choose from traces, units")
+    layers = _layers(trip, f"sparse_{kind}")
+    targets = rho if isinstance(rho, tuple | list) else (rho,) * len(layers)
+    if len(targets) != len(layers):
+        raise ValueError(f"rho has {len(targets)} targets, the model {len(layers)} layers with an activation")
+    distance = DISTANCES[kind]
+    if mean_over == "traces":
+        values = [distance(r, h.flatten(1).mean(0)).sum() for r, h in zip(targets, layers, strict=True)]
+    else:
+        values = [distance(r, h.flatten(1).mean(1)) for r, h in zip(targets, layers, strict=True)]
+    return _weighted(values, weights, "layer_weights")
+
+
+def bernoulli_kl(rho: float, rho_hat: Tensor) -> Tensor:
+    r"""Divergence of a coin that falls heads with :math:`\hat\rho` from one with :math:`\rho` [nats].
+
+    :math:`\rho \ln \frac{\rho}{\hat\rho} + (1 - \rho) \ln \frac{1 - \rho}{1 - \hat\rho}`: zero at
+    :math:`\hat\rho = \rho` and nowhere else.
+    """
+    if not 0 < rho < 1:
+        raise ValueError(f"rho is {rho}; a target activation lies between 0 and 1")
+    low, high = rho_hat.aminmax()
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"mean activations go from {low:.3g} to {high:.3g}, sparsity by KL needs 0 to 1; "
+            f"use activation='sigmoid' (and code='sigmoid')"
+        )
+    tiny = torch.finfo(rho_hat.dtype).tiny  # a unit that is wholly off costs much, not infinitely
+    return rho * (math.log(rho) - rho_hat.clamp_min(tiny).log()) + (1 - rho) * (
+        math.log1p(-rho) - torch.log1p(-rho_hat).clamp_min(math.log(tiny))
+    )
+
+
+DISTANCES: dict[str, Callable[[float, Tensor], Tensor]] = {
+    "kl": bernoulli_kl,
+    "l1": lambda rho, rho_hat: (rho - rho_hat).abs(),
+    "l2": lambda rho, rho_hat: (rho - rho_hat).square(),
+}
+
+
+def contractive(trip: Trip, probes: int = 0) -> Tensor:
+    r"""Squared Frobenius norm of the Jacobian, :math:`\lVert dz/dx \rVert_F^2` (Rifai et al., 2011).
+
+    Parameters
+    ----------
+    trip : Trip
+    probes : int
+        0 takes one derivative for each latent. Otherwise Hutchinson's estimate from this many random
+        signs v, the mean of :math:`\lVert J^\top v \rVert^2`, cheaper where the code is wide.
+    """
     mean = _code(trip, "contractive").q.mean
-    rows = (torch.autograd.grad(mean[:, i].sum(), trip.x, create_graph=True)[0] for i in range(mean.shape[1]))
-    return torch.stack([row.flatten(1).square().sum(-1) for row in rows]).sum(0)
+    if probes:
+        signs = torch.randint(0, 2, (probes, *mean.shape), device=mean.device).to(mean) * 2 - 1
+        directions, over = signs, probes
+    else:
+        directions, over = torch.eye(mean.shape[1]).to(mean)[:, None].expand(-1, *mean.shape), 1
+    rows = [torch.autograd.grad(mean, trip.x, v, create_graph=True)[0] for v in directions]
+    return torch.stack([row.flatten(1).square().sum(-1) for row in rows]).sum(0) / over
+
+
+def contractive_closed(trip: Trip, weight: Tensor) -> Tensor:
+    r"""`contractive` of one sigmoid layer :math:`h = \sigma(Wx + b)` without a derivative.
+
+    :math:`\sum_i (h_i (1 - h_i))^2 \sum_j W_{ij}^2`.
+    """
+    h = _code(trip, "contractive").q.mean
+    return (h * (1 - h)).square() @ weight.square().sum(1)
+
+
+def sum_of_squares(model: Model) -> Tensor:
+    """Sum of squares of all weight matrices; biases are not penalised."""
+    return torch.stack([p.square().sum() for p in model.parameters() if p.ndim > 1]).sum()
 
 
 def _code(trip: Trip, term: str) -> Any:
@@ -53,7 +208,35 @@ def _code(trip: Trip, term: str) -> Any:
     return trip
 
 
-TERMS: dict[str, Callable[[Trip], Tensor]] = {f.__name__: f for f in (reconstruction, kl, l1, contractive)}
+def _posterior(trip: Trip, term: str) -> Any:
+    q = _code(trip, term).q
+    if isinstance(q, Delta):
+        raise ValueError(
+            f"{term} needs a posterior with a width, but it is a point; use posterior='diagonal' or {term}=0"
+        )
+    return q
+
+
+def _layers(trip: Trip, term: str) -> tuple[Tensor, ...]:
+    layers = _code(trip, term).hidden
+    if not layers:
+        raise ValueError(
+            f"{term} acts on activations, and this encoder has none; give widths, or code='sigmoid'"
+        )
+    return layers
+
+
+def _weighted(values: list[Tensor], weights: tuple[float, ...] | None, name: str) -> Tensor:
+    if weights is None:
+        weights = (1.0,) * len(values)
+    if len(weights) != len(values):
+        raise ValueError(
+            f"{name} has {len(weights)} numbers, the model {len(values)} layers with an activation"
+        )
+    return torch.stack([w * value for w, value in zip(weights, values, strict=True)]).sum(0)
+
+
+# ------------------------------------------------------------------------------------------- objective
 
 
 @dataclass(frozen=True)
@@ -64,13 +247,30 @@ class Objective:
     ----------
     reconstruction : float
         Weight of the negative log-likelihood of the target [nats].
-    kl : float
+    kl : float or schedule
         Weight of KL(q(z|x) || N(0, I)) [nats]: 1 gives (minus) the evidence lower bound, other values a
-        beta-VAE (Higgins et al., 2017).
+        beta-VAE (Higgins et al., 2017), `WarmUp` and `Cyclic` change it during the run.
+    free_bits : float
+        Nats that each latent has for nothing.
+    samples : int
+        Draws of the code for each trace, L: the estimate of the bound stays unbiased, its variance
+        falls as 1/L.
     l1 : float
         Weight of the sum of the code's absolute values.
+    activity : float
+        Weight of the sum of the layers' norms.
+    sparse_kl, sparse_l1, sparse_l2 : float
+        Weights of the distance of mean activations from `rho`, see `sparsity`.
+    rho : float or tuple
+        Target of mean activations, for all layers or one each.
+    layer_weights : tuple, optional
+        w_k of each layer with an activation, first to last, the code being one if it has an activation.
+    mean_over : str
+        ``traces``, the mean activation of a unit over the batch, or ``units``, of a trace over the layer.
     contractive : float
         Weight of the squared Frobenius norm of the encoder's Jacobian.
+    probes : int
+        0 for that norm exactly, or the number of Hutchinson's probes that estimate it.
     l2 : float
         Weight of the sum of squares of all weight matrices; its gradient is ``2 * l2 * W``.
     extra : mapping
@@ -79,15 +279,43 @@ class Objective:
     Examples
     --------
     >>> Objective(kl=4)
-    Objective(reconstruction=1.0, kl=4, l1=0.0, contractive=0.0, l2=0.0, extra={})
+    Objective(kl=4)
+    >>> Objective(sparse_kl=0.1, rho=0.005)
+    Objective(sparse_kl=0.1, rho=0.005)
     """
 
     reconstruction: float = 1.0
-    kl: float = 0.0
+    kl: float | WarmUp | Cyclic = 0.0
+    free_bits: float = 0.0
+    samples: int = 1
     l1: float = 0.0
+    activity: float = 0.0
+    sparse_kl: float = 0.0
+    sparse_l1: float = 0.0
+    sparse_l2: float = 0.0
+    rho: float | tuple[float, ...] = 0.05
+    layer_weights: tuple[float, ...] | None = None
+    mean_over: str = "traces"
     contractive: float = 0.0
+    probes: int = 0
     l2: float = 0.0
-    extra: Mapping[str, tuple[float, Callable[[Trip], Tensor]]] = field(default_factory=dict)
+    extra: Mapping[str, tuple[float, Term]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could use."""
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}; it is the number of draws of each code, 1 or more")
+        if self.probes < 0:
+            raise ValueError(f"probes is {self.probes}; it is a number of draws, or 0 for the exact norm")
+        if not self.weights():
+            raise ValueError("every weight is 0, so there is nothing to minimise; leave reconstruction at 1")
+
+    def __repr__(self) -> str:
+        """Name what differs from the defaults."""
+        default = {name: f.default for name, f in self.__dataclass_fields__.items()}
+        own = {name: getattr(self, name) for name in default}
+        words = [f"{name}={value!r}" for name, value in own.items() if value != default[name] and value != {}]
+        return f"Objective({', '.join(words)})"
 
     def __call__(
         self, model: Model, x: Tensor, target: Tensor | None = None
@@ -100,27 +328,61 @@ class Objective:
         x, target : Tensor, shape (trace, channel, time)
             What the model sees, and what should come out (`x` itself if None), in physical units.
         """
-        if self.contractive:
-            x = x.detach().requires_grad_()
-        trip = model.trip(x, target)
-        means = {name: function(trip).mean() for name, (_, function) in self.terms().items()}
-        loss = torch.stack([weight * means[name] for name, (weight, _) in self.terms().items()]).sum()
+        trip = model.trip(x, target, samples=self.samples, differentiable=bool(self.contractive))
+        weights = self.weights()
+        means = {name: term(trip).mean() for name, term in self.terms(model).items() if name in weights}
         if self.l2:
             means["l2"] = sum_of_squares(model)
-            loss = loss + self.l2 * means["l2"]
-        return loss, means
+        return torch.stack([weights[name] * value for name, value in means.items()]).sum(), means
 
-    def terms(self) -> dict[str, tuple[float, Callable[[Trip], Tensor]]]:
-        """Name to (weight, function) of the terms per trace that count."""
-        own = {name: (getattr(self, name), function) for name, function in TERMS.items()}
-        return {name: term for name, term in {**own, **self.extra}.items() if term[0]}
+    def terms(self, model: Model) -> dict[str, Term]:
+        """Name to function of every term of a trip, whatever its weight."""
+
+        def sparse(kind: str) -> Term:
+            return lambda trip: sparsity(trip, kind, self.rho, self.layer_weights, self.mean_over)
+
+        weight = _one_sigmoid_layer(model)
+        exact = weight is not None and not self.probes
+        return {
+            "reconstruction": reconstruction,
+            "kl": (lambda trip: kl_with_free_bits(trip, self.free_bits)) if self.free_bits else kl,
+            "l1": l1,
+            "activity": lambda trip: activity(trip, self.layer_weights),
+            **{f"sparse_{kind}": sparse(kind) for kind in DISTANCES},
+            "contractive": (lambda trip: contractive_closed(trip, weight))  # type: ignore[arg-type]
+            if exact
+            else (lambda trip: contractive(trip, self.probes)),
+            **{name: function for name, (_, function) in self.extra.items()},
+        }
 
     def weights(self) -> dict[str, float]:
-        """Return the weights as plain numbers, for a file or a log."""
-        plain = {name: getattr(self, name) for name in (*TERMS, "l2")}
-        return {name: w for name, w in {**plain, **{k: w for k, (w, _) in self.extra.items()}}.items() if w}
+        """Weights that are not zero, at the end of the run, as plain numbers."""
+        names = (
+            "reconstruction",
+            "kl",
+            "l1",
+            "activity",
+            *(f"sparse_{kind}" for kind in DISTANCES),
+            "contractive",
+            "l2",
+        )
+        final = self.at(1.0)
+        own = {name: getattr(final, name) for name in names} | {
+            name: w for name, (w, _) in self.extra.items()
+        }
+        return {name: weight for name, weight in own.items() if weight}
+
+    def at(self, share: float) -> "Objective":
+        """Return the objective as it stands after `share` of the run, its schedules replaced by numbers."""
+        if isinstance(self.kl, WarmUp | Cyclic):
+            return replace(self, kl=self.kl.at(share))
+        return self
 
 
-def sum_of_squares(model: Model) -> Tensor:
-    """Sum of squares of all weight matrices; biases are not penalised."""
-    return torch.stack([p.square().sum() for p in model.parameters() if p.ndim > 1]).sum()
+def _one_sigmoid_layer(model: Model) -> Tensor | None:
+    """Weight of an encoder that is one sigmoid layer and nothing else."""
+    if not (isinstance(model, Autoencoder) and isinstance(model.posterior, Point)):
+        return None
+    layers = [*model.encoder.children(), *model.posterior.children()]
+    kinds = [type(layer) for layer in layers]
+    return layers[1].weight if kinds == [nn.Flatten, nn.Linear, nn.Sigmoid] else None  # type: ignore[return-value]

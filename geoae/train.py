@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import nn as net
 from .arrays import to_batch
+from .dist import Bernoulli, Gaussian, Point
 from .model import Autoencoder, Model
 from .objective import Objective
 
@@ -152,6 +153,7 @@ def fit(
     train, held_out = _split(model, data, target, valid, seed)
     if isinstance(model.scale, net.SetScale):
         model.scale.measure(train[0])
+    _check_probabilities(model, *train)
     plan = _Plan(objective, corrupt, epochs, batch, lr, weight_decay, clip, anneal or Anneal(), patience)
     runs = []
     with _bar(restarts * epochs, progress) as advance:
@@ -167,6 +169,103 @@ def fit(
     history = _history(rows, [run[0] for run in runs])
     model.trained = _trained(data, len(train[0]), objective, seed, history)
     return history
+
+
+def fit_stacked(
+    model: Autoencoder,
+    data: xr.DataArray,
+    objective: Objective | None = None,
+    *,
+    epochs: int = 50,
+    fine_tune: int = 50,
+    **options: Any,
+) -> xr.Dataset:
+    """Train an autoencoder layer by layer, then as a whole (Bengio et al., 2007).
+
+    Each layer of the encoder and its mirror image in the decoder make a small autoencoder of the codes
+    before them;
+    once trained, its codes are what the next one learns. It shows how deep networks were first made to
+    learn; with today's optimisers training the whole from the start does as well.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        With a point posterior, and a decoder that mirrors the encoder.
+    data, objective
+        As in `fit`; the objective serves every layer.
+    epochs, fine_tune : int
+        Passes over the data for each layer, and for the whole afterwards (0 leaves that out).
+    **options
+        As in `fit`.
+
+    Returns
+    -------
+    history : Dataset over (epoch, split)
+        With a coordinate ``stage`` over epoch: 1, 2, ... for the layers, 0 for the whole.
+    """
+    stages = _stages(model)
+    model.to(net.device(options.get("device")))
+    x = _traces(model, data, "data")
+    if isinstance(model.scale, net.SetScale):
+        model.scale.measure(x)
+    offset, gain = model.scale(x)
+    h = (x - offset) / gain
+    histories = []
+    for number, (encoder, decoder) in enumerate(stages, 1):
+        if h.ndim == 2:  # between dense layers a trace is a row of numbers
+            decoder = [*decoder, nn.Unflatten(1, (1, h.shape[1]))]
+            h = h[:, None]
+        parts = (nn.Identity(), Point.of(*encoder), nn.Sequential(*decoder), Gaussian())
+        layer = Autoencoder(*parts, net.TraceScale("none"))
+        time = ("time", np.arange(float(h.shape[-1])))
+        codes = xr.DataArray(h.cpu().numpy(), {"time": time}, ("trace", "channel", "time"))
+        histories.append(_at_stage(fit(layer, codes, objective, epochs=epochs, **options), number))
+        with torch.no_grad():
+            h = layer.encode(h).mean
+    if fine_tune:
+        histories.append(_at_stage(fit(model, data, objective, epochs=fine_tune, **options), 0))
+    history = xr.concat(histories, "epoch", combine_attrs="drop")
+    return history.assign_coords(epoch=np.arange(1, history.sizes["epoch"] + 1))
+
+
+def _at_stage(history: xr.Dataset, stage: int) -> xr.Dataset:
+    return history.assign_coords(stage=("epoch", np.full(history.sizes["epoch"], stage)))
+
+
+def _stages(model: Autoencoder) -> list[tuple[list[nn.Module], list[nn.Module]]]:
+    """Each layer of the encoder with its mirror image in the decoder, outermost first."""
+    if (
+        not isinstance(model, Autoencoder)
+        or model.variational
+        or not isinstance(model.decoder, nn.Sequential)
+    ):
+        raise ValueError("layer by layer goes with posterior='point' and without tied weights")
+    down = _groups([*model.encoder.children(), *model.posterior.children()])
+    up = _groups([*model.decoder.children()])[::-1]
+    if len(down) != len(up):
+        raise ValueError(
+            f"the encoder has {len(down)} layers and the decoder {len(up)}; to go layer by layer they "
+            f"must mirror "
+            f"each other: leave decoder_widths out"
+        )
+    return list(zip(down, up, strict=True))
+
+
+def _groups(layers: list[nn.Module]) -> list[list[nn.Module]]:
+    """Layers with weights, each with what follows it and has none."""
+    groups: list[list[nn.Module]] = [[]]
+    full = False
+    for layer in layers:
+        weighs = any(True for _ in layer.parameters())
+        if full and (weighs or isinstance(layer, nn.Flatten)):
+            groups.append([])
+            full = False
+        groups[-1].append(layer)
+        full = full or weighs
+    for group in groups:
+        if isinstance(group[0], nn.Linear):
+            group.insert(0, nn.Flatten())
+    return groups
 
 
 def default_objective(model: Model) -> Objective:
@@ -244,7 +343,7 @@ def _run(model: Model, train: Pair, held_out: Pair | None, plan: _Plan, seed: in
             for group in optimiser.param_groups:
                 group["lr"] = plan.lr * one_cycle(step / steps)
             sigma(step / steps)
-            loss, terms = _forward(model, x[traces], y[traces], plan, seed, step)
+            loss, terms = _forward(model, x[traces], y[traces], plan, seed, step, step / steps)
             optimiser.zero_grad()
             loss.backward()
             if plan.clip is not None:
@@ -277,14 +376,14 @@ def _run(model: Model, train: Pair, held_out: Pair | None, plan: _Plan, seed: in
 
 
 def _forward(
-    model: Model, x: Tensor, y: Tensor, plan: _Plan, seed: int, step: int
+    model: Model, x: Tensor, y: Tensor, plan: _Plan, seed: int, step: int, share: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss and terms of a batch, its corruption and its draws being those of this step."""
+    """Loss and terms of a batch, its corruption, draws and weights being those of this step."""
     if plan.corrupt is not None:
         rng = np.random.default_rng([seed, CORRUPTION, step])
-        x = torch.from_numpy(plan.corrupt(x.cpu().numpy(), rng)).to(x.device)
+        x = torch.from_numpy(plan.corrupt(x.cpu().numpy(), rng)).to(x)
     with net.forked_rng(_seed(seed, DRAWS, step), model):
-        return plan.objective(model, x, y)
+        return plan.objective.at(share)(model, x, y)
 
 
 def _evaluate(
@@ -392,7 +491,20 @@ def _traces(model: Model, data: Any, name: str) -> Tensor:
             f"of {wanted[1]}; "
             f"build it with like={name}"
         )
-    return torch.from_numpy(x).to(next(model.parameters()).device)
+    return torch.from_numpy(x).to(next(model.parameters()))
+
+
+def _check_probabilities(model: Model, x: Tensor, y: Tensor) -> None:
+    """Hold targets against what a Bernoulli trace can be."""
+    if isinstance(model.likelihood, Bernoulli):
+        offset, gain = model.scale(x)
+        low, high = ((y - offset) / gain).aminmax()
+        if low < -1e-6 or high > 1 + 1e-6:
+            raise ValueError(
+                f"a Bernoulli trace lies between 0 and 1, the scaled targets between {low:.3g} and "
+                f"{high:.3g}; "
+                f"build the model with scale='range', or likelihood='gaussian'"
+            )
 
 
 def _refuse_nan(terms: dict[str, float], step: int) -> None:

@@ -25,6 +25,15 @@ VARIANTS = {
     "l2": ({"widths": (16,)}, Objective(l2=1e-4)),
     "sparse": ({"widths": (16,), "latent": 16}, Objective(l1=1e-2)),
     "k-sparse": ({"widths": (16,), "latent": 16, "top": 4}, Objective()),
+    "sparse by KL": ({"widths": (16,), "activation": "sigmoid", "code": "sigmoid"}, Objective(sparse_kl=0.1)),
+    "sparse by L1": ({"widths": (16,)}, Objective(sparse_l1=0.1, rho=(0.1,), layer_weights=(2.0,))),
+    "sparse by L2": ({"widths": (16,)}, Objective(sparse_l2=0.1, mean_over="units")),
+    "sum of norms": ({"widths": (16,)}, Objective(activity=0.01)),
+    "contractive, estimated": (
+        {"widths": (16,), "activation": "tanh"},
+        Objective(contractive=1e-2, probes=2),
+    ),
+    "contractive, deep": ({"widths": (16,), "activation": "tanh"}, Objective(contractive=1e-2)),
     "contractive": ({"widths": (), "code": "sigmoid", "latent": 8}, Objective(contractive=1e-2)),
     "vae": ({"widths": (16,), "posterior": "diagonal"}, Objective(kl=1)),
     "vae, learned sigma": ({"widths": (16,), "posterior": "diagonal", "sigma": "learned"}, Objective(kl=1)),
@@ -34,6 +43,14 @@ VARIANTS = {
     ),
     "vae full": ({"widths": (16,), "posterior": "full"}, Objective(kl=1)),
     "beta vae": ({"widths": (16,), "posterior": "diagonal", "sigma": 0.3}, Objective(kl=4)),
+    "vae, several draws": ({"widths": (16,), "posterior": "diagonal"}, Objective(kl=1, samples=4)),
+    "vae, free bits": ({"widths": (16,), "posterior": "diagonal"}, Objective(kl=1, free_bits=0.1)),
+    "vae, warm-up": ({"widths": (16,), "posterior": "diagonal"}, Objective(kl=geoae.WarmUp(1.0, 0.5))),
+    "vae, cycles": ({"widths": (16,), "posterior": "full"}, Objective(kl=geoae.Cyclic(1.0, 2))),
+    "your own term": (
+        {"widths": (16,)},
+        Objective(extra={"variation": (0.1, lambda trip: trip.p.mean.diff(dim=-1).abs().sum((1, 2)))}),
+    ),
     "conv vae": (
         {"network": "conv", "widths": (4, 8), "hidden": 16, "posterior": "diagonal"},
         Objective(kl=1),
@@ -103,6 +120,15 @@ def test_every_denoiser_learns_saves_and_loads(kind, tmp_path):
     with torch.no_grad():
         assert torch.equal(geoae.load(tmp_path / "m.safetensors")(x), model(x))
         assert model(torch.full((1, 3, 1024), 5.0)).isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_runs_on_a_gpu(name, traces):
+    words, objective = VARIANTS[name]
+    model = geoae.autoencoder(like=traces, **words)
+    history = geoae.fit(model, traces, objective, epochs=2, device="cuda")
+    assert np.isfinite(history.loss.sel(split="train")).all()
 
 
 def test_the_words_print(traces):
