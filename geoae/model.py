@@ -72,15 +72,21 @@ class Model(nn.Module, ABC):
         self.card: dict[str, Any] = {}
 
     @abstractmethod
-    def send(self, seen: Tensor, goal: Tensor, samples: int) -> Trip:
-        """Send scaled traces through, with so many draws of each code."""
+    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool) -> Trip:
+        """Send scaled traces through, with so many draws of each code, and note the activations or not."""
 
     @abstractmethod
     def predict(self, seen: Tensor) -> Tensor:
         """Mean of p(x|z) at the mean code, of scaled traces."""
 
     def trip(
-        self, x: Tensor, target: Tensor | None = None, *, samples: int = 1, differentiable: bool = False
+        self,
+        x: Tensor,
+        target: Tensor | None = None,
+        *,
+        samples: int = 1,
+        differentiable: bool = False,
+        watch: bool = True,
     ) -> Trip:
         """Send a batch through; `target` is what should come out (`x` itself if None).
 
@@ -94,13 +100,15 @@ class Model(nn.Module, ABC):
             Draws of each code.
         differentiable : bool
             Let derivatives by ``trip.x`` be taken.
+        watch : bool
+            Note what comes out of each activation.
         """
         offset, gain = self.scale(x)
         seen = _without_nan((x - offset) / gain)
         goal = seen if target is None else (target - offset) / gain
         if differentiable:
             seen = seen.detach().requires_grad_()
-        return self.send(seen, goal, samples)
+        return self.send(seen, goal, samples, watch)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean of p(x|z) at the mean code, in the units of `x`; NaN stays NaN and counts for nothing."""
@@ -110,7 +118,7 @@ class Model(nn.Module, ABC):
 
 def _without_nan(scaled: Tensor) -> Tensor:
     """Zeros, the mean of a scaled trace, where samples are missing."""
-    return torch.where(scaled.isnan(), torch.zeros_like(scaled), scaled)
+    return scaled.nan_to_num(0.0, torch.inf, -torch.inf)
 
 
 class Autoencoder(Model):
@@ -175,18 +183,22 @@ class Autoencoder(Model):
         """p(x|z) of codes (trace, latent), in the model's own scale."""
         return self.likelihood(self.decoder(z))
 
-    def send(self, seen: Tensor, goal: Tensor, samples: int) -> Trip:  # noqa: D102
-        h, hidden = seen, []
-        for layer in self.encoder.children() if isinstance(self.encoder, nn.Sequential) else [self.encoder]:
-            h = layer(h)
-            if type(layer) in NONLINEAR:
-                hidden.append(h)
-        q = self.posterior(h)
+    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool) -> Trip:  # noqa: D102
+        hidden: list[Tensor] = []
+        q = self.posterior(self._watched(seen, hidden) if watch else self.encoder(seen))
         if isinstance(self.posterior, dist.Point) and type(self.posterior[-1]) in NONLINEAR:
             hidden.append(q.mean)
         z = q.rsample((samples,)).flatten(0, 1) if samples > 1 else q.rsample()
         goal = goal.repeat(samples, 1, 1) if samples > 1 else goal
         return Trip(seen, goal, self.decode(z), q, z, tuple(hidden))
+
+    def _watched(self, h: Tensor, hidden: list[Tensor]) -> Tensor:
+        """Encode, noting what comes out of each activation."""
+        for layer in self.encoder.children() if isinstance(self.encoder, nn.Sequential) else [self.encoder]:
+            h = layer(h)
+            if type(layer) in NONLINEAR:
+                hidden.append(h)
+        return h
 
     def predict(self, seen: Tensor) -> Tensor:  # noqa: D102
         return self.decode(self.posterior(self.encoder(seen)).mean).mean
@@ -201,7 +213,7 @@ class Denoiser(Model):
         super().__init__(scale, likelihood, config)
         self.network = network
 
-    def send(self, seen: Tensor, goal: Tensor, samples: int) -> Trip:  # noqa: D102
+    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool) -> Trip:  # noqa: D102
         return Trip(seen, goal, self.likelihood(self.network(seen)))
 
     def predict(self, seen: Tensor) -> Tensor:  # noqa: D102

@@ -523,7 +523,19 @@ def reset(module: nn.Module, seed: int) -> None:
 @contextmanager
 def forked_rng(seed: int, module: nn.Module | None = None) -> Iterator[None]:
     """Within this block torch draws from `seed`, wherever `module` lives; outside nothing has changed."""
-    gpus = {p.device.index or 0 for p in module.parameters() if p.is_cuda} if module else ()
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(seed)
+    place = next(module.parameters()).device if module else torch.device("cpu")
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        reseed(place, seed)
         yield
+
+
+def reseed(place: torch.device, seed: int) -> None:
+    """Seed what torch draws from on a device, and on the CPU.
+
+    `torch.manual_seed` does so for every device there may be, and takes longer than a step of a small model.
+    """
+    torch.default_generator.manual_seed(seed)
+    if place.type == "cuda":
+        torch.cuda.default_generators[place.index or 0].manual_seed(seed)
+    elif place.type == "mps":
+        torch.mps.manual_seed(seed)

@@ -7,7 +7,7 @@ draw of a trace's code), of which the mean is taken.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -64,6 +64,8 @@ def reconstruction(trip: Trip) -> Tensor:
 def kl(trip: Trip) -> Tensor:
     """Divergence of q(z|x) from the standard normal prior [nats per trace]."""
     q = _posterior(trip, "kl")
+    if isinstance(q, Independent):
+        return kl_to_prior(q.base_dist.loc, q.base_dist.scale).sum(-1)
     return kl_divergence(q, prior(q))
 
 
@@ -300,6 +302,7 @@ class Objective:
     probes: int = 0
     l2: float = 0.0
     extra: Mapping[str, tuple[float, Term]] = field(default_factory=dict)
+    _weights: dict[str, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what no run could use."""
@@ -307,18 +310,23 @@ class Objective:
             raise ValueError(f"samples is {self.samples}; it is the number of draws of each code, 1 or more")
         if self.probes < 0:
             raise ValueError(f"probes is {self.probes}; it is a number of draws, or 0 for the exact norm")
-        if not self.weights():
+        names = ("reconstruction", "kl", "l1", "activity", *(f"sparse_{kind}" for kind in DISTANCES))
+        weights = {name: getattr(self, name) for name in (*names, "contractive", "l2")}
+        weights |= {name: weight for name, (weight, _) in self.extra.items()}
+        weights["kl"] = _at(self.kl, 1.0)
+        object.__setattr__(self, "_weights", {name: weight for name, weight in weights.items() if weight})
+        if not self._weights:
             raise ValueError("every weight is 0, so there is nothing to minimise; leave reconstruction at 1")
 
     def __repr__(self) -> str:
         """Name what differs from the defaults."""
-        default = {name: f.default for name, f in self.__dataclass_fields__.items()}
+        default = {name: f.default for name, f in self.__dataclass_fields__.items() if f.init}
         own = {name: getattr(self, name) for name in default}
         words = [f"{name}={value!r}" for name, value in own.items() if value != default[name] and value != {}]
         return f"Objective({', '.join(words)})"
 
     def __call__(
-        self, model: Model, x: Tensor, target: Tensor | None = None
+        self, model: Model, x: Tensor, target: Tensor | None = None, *, share: float = 1.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss, a scalar, and the mean of each unweighted term over the batch.
 
@@ -327,56 +335,44 @@ class Objective:
         model : Model
         x, target : Tensor, shape (trace, channel, time)
             What the model sees, and what should come out (`x` itself if None), in physical units.
+        share : float
+            Share of the run that is over, which schedules go by.
         """
-        trip = model.trip(x, target, samples=self.samples, differentiable=bool(self.contractive))
-        weights = self.weights()
-        means = {name: term(trip).mean() for name, term in self.terms(model).items() if name in weights}
+        watch = bool(self.extra or self.activity or self.sparse_kl or self.sparse_l1 or self.sparse_l2)
+        derive = bool(self.contractive)
+        trip = model.trip(x, target, samples=self.samples, differentiable=derive, watch=watch)
+        means = {name: self.term(name, model)(trip).mean() for name in self._weights if name != "l2"}
         if self.l2:
             means["l2"] = sum_of_squares(model)
-        return torch.stack([weights[name] * value for name, value in means.items()]).sum(), means
+        weights = self._weights | {"kl": _at(self.kl, share)}
+        loss: Any = sum(weights[name] * value for name, value in means.items())
+        return loss, means
 
-    def terms(self, model: Model) -> dict[str, Term]:
-        """Name to function of every term of a trip, whatever its weight."""
-
-        def sparse(kind: str) -> Term:
+    def term(self, name: str, model: Model) -> Term:
+        """Return the function of a trip behind a name, with this objective's settings in it."""
+        if name in self.extra:
+            return self.extra[name][1]
+        if name.startswith("sparse_"):
+            kind = name.removeprefix("sparse_")
             return lambda trip: sparsity(trip, kind, self.rho, self.layer_weights, self.mean_over)
-
-        weight = _one_sigmoid_layer(model)
-        exact = weight is not None and not self.probes
-        return {
-            "reconstruction": reconstruction,
-            "kl": (lambda trip: kl_with_free_bits(trip, self.free_bits)) if self.free_bits else kl,
-            "l1": l1,
-            "activity": lambda trip: activity(trip, self.layer_weights),
-            **{f"sparse_{kind}": sparse(kind) for kind in DISTANCES},
-            "contractive": (lambda trip: contractive_closed(trip, weight))  # type: ignore[arg-type]
-            if exact
-            else (lambda trip: contractive(trip, self.probes)),
-            **{name: function for name, (_, function) in self.extra.items()},
-        }
+        if name == "contractive":
+            weight = None if self.probes else _one_sigmoid_layer(model)
+            if weight is not None:
+                return lambda trip: contractive_closed(trip, weight)
+            return lambda trip: contractive(trip, self.probes)
+        if name == "kl" and self.free_bits:
+            return lambda trip: kl_with_free_bits(trip, self.free_bits)
+        if name == "activity":
+            return lambda trip: activity(trip, self.layer_weights)
+        return {"reconstruction": reconstruction, "kl": kl, "l1": l1}[name]
 
     def weights(self) -> dict[str, float]:
         """Weights that are not zero, at the end of the run, as plain numbers."""
-        names = (
-            "reconstruction",
-            "kl",
-            "l1",
-            "activity",
-            *(f"sparse_{kind}" for kind in DISTANCES),
-            "contractive",
-            "l2",
-        )
-        final = self.at(1.0)
-        own = {name: getattr(final, name) for name in names} | {
-            name: w for name, (w, _) in self.extra.items()
-        }
-        return {name: weight for name, weight in own.items() if weight}
+        return dict(self._weights)
 
-    def at(self, share: float) -> "Objective":
-        """Return the objective as it stands after `share` of the run, its schedules replaced by numbers."""
-        if isinstance(self.kl, WarmUp | Cyclic):
-            return replace(self, kl=self.kl.at(share))
-        return self
+
+def _at(weight: float | WarmUp | Cyclic, share: float) -> float:
+    return weight if isinstance(weight, int | float) else weight.at(share)
 
 
 def _one_sigmoid_layer(model: Model) -> Tensor | None:

@@ -27,7 +27,7 @@ from .objective import Objective
 Pair = tuple[Tensor, Tensor]  # what the model sees, and what should come out
 
 # What the random numbers are for, so that no two uses share a stream.
-ORDER, CORRUPTION, DRAWS, SPLIT, RESTART = range(5)
+ORDER, CORRUPTION, SPLIT, RESTART, JUDGE = range(5)
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,11 @@ def fit(
     runs = []
     with _bar(restarts * epochs, progress) as advance:
         for r in range(restarts):
-            key = _seed(seed, RESTART, r) if restarts > 1 else seed
+            key = _seed(seed, RESTART, r)
             if restarts > 1:
                 net.reset(model, key)
-            rows, loss = _run(model, train, held_out, plan, key, advance)
+            with net.forked_rng(key, model):
+                rows, loss = _run(model, train, held_out, plan, key, advance)
             runs.append((loss, rows, copy.deepcopy(model.state_dict())))
     loss, rows, weights = min(runs, key=lambda run: run[0])
     model.load_state_dict(weights)
@@ -337,30 +338,27 @@ def _run(model: Model, train: Pair, held_out: Pair | None, plan: _Plan, seed: in
     for epoch in range(plan.epochs):
         model.train()
         order = np.random.default_rng([seed, ORDER, epoch]).permutation(len(x))
-        sums: dict[str, Any] = {}
+        batches = []
         for start in range(0, len(x), plan.batch):
             traces = torch.from_numpy(order[start : start + plan.batch]).to(x.device)
             for group in optimiser.param_groups:
                 group["lr"] = plan.lr * one_cycle(step / steps)
             sigma(step / steps)
-            loss, terms = _forward(model, x[traces], y[traces], plan, seed, step, step / steps)
+            seen = x[traces]
+            wanted = seen if y is x else y[traces]
+            loss, terms = _forward(model, seen, wanted, plan, seed, step, step / steps)
             optimiser.zero_grad()
             loss.backward()
             if plan.clip is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
             optimiser.step()
             step += 1
-            for name, value in {"loss": loss, **terms}.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() * (len(traces) / len(x))
-        row = _Row(
-            {name: value.item() for name, value in sums.items()},
-            optimiser.param_groups[0]["lr"],
-            sigma(step / steps),
-        )
+            batches.append((len(traces), {"loss": loss.detach()} | {k: v.detach() for k, v in terms.items()}))
+        row = _Row(_means(batches), optimiser.param_groups[0]["lr"], sigma(step / steps))
         _refuse_nan(row.train, step)
         if held_out:
             sigma(1.0)
-            row.valid = _evaluate(model, *held_out, plan, seed)
+            row.valid = _evaluate(model, *held_out, plan, _seed(seed, JUDGE))
             # while sigma still falls, no improvement on held-out traces means nothing yet
             best.look(model, row.valid["loss"], counts=row.sigma is None or step / steps >= plan.anneal.until)
         rows.append(row)
@@ -370,7 +368,7 @@ def _run(model: Model, train: Pair, held_out: Pair | None, plan: _Plan, seed: in
             break
     sigma(1.0)
     if best.weights is None:
-        return rows, _evaluate(model, x, y, plan, seed)["loss"]
+        return rows, _evaluate(model, x, y, plan, _seed(seed, JUDGE))["loss"]
     model.load_state_dict(best.weights)
     return rows, best.loss
 
@@ -382,8 +380,8 @@ def _forward(
     if plan.corrupt is not None:
         rng = np.random.default_rng([seed, CORRUPTION, step])
         x = torch.from_numpy(plan.corrupt(x.cpu().numpy(), rng)).to(x)
-    with net.forked_rng(_seed(seed, DRAWS, step), model):
-        return plan.objective.at(share)(model, x, y)
+    net.reseed(x.device, seed + step)
+    return plan.objective(model, x, y, share=share)
 
 
 def _evaluate(
@@ -391,14 +389,22 @@ def _evaluate(
 ) -> dict[str, float]:
     """Loss and terms over all traces in evaluation mode, with the same corruption and draws at every call."""
     model.eval()
-    sums: dict[str, float] = {}
+    batches = []
     for step, start in enumerate(range(0, len(x), batch)):
         piece = slice(start, start + batch)
         with torch.set_grad_enabled(bool(plan.objective.contractive)):  # whose value is itself a derivative
             loss, terms = _forward(model, x[piece], y[piece], plan, seed, step)
-        for name, value in {"loss": loss, **terms}.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(x[piece]) / len(x)
-    return sums
+        batches.append((len(x[piece]), {"loss": loss.detach()} | {k: v.detach() for k, v in terms.items()}))
+    return _means(batches)
+
+
+def _means(batches: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:
+    """Mean of each term over the traces of all batches."""
+    sizes, terms = zip(*batches, strict=True)
+    return {
+        name: float(np.average(torch.stack([t[name] for t in terms]).double().cpu().numpy(), weights=sizes))
+        for name in terms[0]
+    }
 
 
 def one_cycle(share: float) -> float:

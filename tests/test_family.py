@@ -446,7 +446,10 @@ def test_warm_up_and_cycles():
     assert [warm.at(s) for s in (0, 0.25, 0.5, 1)] == [0, 1, 2, 2]
     cycles = geoae.Cyclic(to=1.0, cycles=2, rise=0.5)
     assert [cycles.at(s) for s in (0, 0.125, 0.25, 0.4, 0.5, 0.625, 1)] == [0, 0.5, 1, 1, 0, 0.5, 1]
-    assert Objective(kl=warm).at(0.25) == Objective(kl=1.0)
+    model, x = geoae.autoencoder(20, posterior="full"), normal(3, 1, 20).float()
+    for share in (0.0, 0.25, 1.0):
+        loss, terms = Objective(kl=warm)(model, x, share=share)
+        torch.testing.assert_close(loss, terms["reconstruction"] + warm.at(share) * terms["kl"])
     assert Objective(kl=warm).weights() == {"reconstruction": 1.0, "kl": 2.0}
 
 
