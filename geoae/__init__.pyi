@@ -1,5 +1,6 @@
 from . import (
     arrays as arrays,
+    bound as bound,
     demo as demo,
     dist as dist,
     export as export,
@@ -27,6 +28,14 @@ from .model import (
     save as save,
 )
 from .nn import device as device
-from .noise import AddNoise as AddNoise, GaussianNoise as GaussianNoise, Mask as Mask
+from .noise import (
+    AddNoise as AddNoise,
+    Blur as Blur,
+    DropChannels as DropChannels,
+    Gaps as Gaps,
+    GaussianNoise as GaussianNoise,
+    Mask as Mask,
+    Shift as Shift,
+)
 from .objective import Cyclic as Cyclic, Objective as Objective, WarmUp as WarmUp
-from .train import Anneal as Anneal, fit as fit, fit_stacked as fit_stacked
+from .train import Anneal as Anneal, cache as cache, fit as fit, fit_stacked as fit_stacked

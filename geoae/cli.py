@@ -94,6 +94,12 @@ def train(
     valid: Annotated[float, typer.Option(help="Share of traces held out.")] = 0.1,
     seed: Seed = 0,
     device: Device = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep the state of the training in this file.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint if it is there.")
+    ] = False,
 ) -> None:
     """Train a variational autoencoder on labelled traces, or a denoiser on clean waveforms and noise.
 
@@ -104,13 +110,8 @@ def train(
     import geoae
 
     _check_outputs(output)
-    options: dict[str, Any] = {
-        "epochs": epochs,
-        "restarts": restarts,
-        "valid": valid,
-        "seed": seed,
-        "device": device,
-    }
+    options: dict[str, Any] = {"epochs": epochs, "restarts": restarts, "valid": valid, "seed": seed}
+    options |= {"device": device, "checkpoint": checkpoint, "resume": resume}
     if noise is None:
         data = _traces(signals)
         model: Any = geoae.autoencoder(
@@ -126,7 +127,11 @@ def train(
             "corrupt": geoae.AddNoise(geoae.io.read_traces(noise, length, channels), snr_db=snr),
             "clip": 1.0,
         }
-    history = geoae.fit(model, data, batch=128 if noise is None else 32, **options)
+    try:
+        history = geoae.fit(model, data, batch=128 if noise is None else 32, **options)
+    except KeyboardInterrupt as stop:
+        print("geoae:", *stop.__notes__, file=sys.stderr)
+        raise
     geoae.save(model, output)
     loss, held_out = history.loss.isel(epoch=-1).values
     _say(f"{data.sizes['trace']} traces, loss {loss:.4g}, held out {held_out:.4g}: {output}")

@@ -179,6 +179,13 @@ class Bernoulli(nn.Module):
         return Independent(_Bernoulli(logits=h, validate_args=False), 2, validate_args=False)
 
 
+def drawn(q: Distribution, noise: Tensor) -> Tensor:
+    """Draws of q made of given standard normal numbers (sample, trace, latent): mean + L noise."""
+    if isinstance(q, MultivariateNormal):
+        return q.loc + (q.scale_tril @ noise[..., None])[..., 0]
+    return q.mean + q.stddev * noise
+
+
 def prior(q: Distribution) -> Distribution:
     """Return the standard normal of the same family, shape and device as `q`."""
     zeros = torch.zeros_like(q.mean)

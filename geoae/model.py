@@ -72,7 +72,7 @@ class Model(nn.Module, ABC):
         self.card: dict[str, Any] = {}
 
     @abstractmethod
-    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool) -> Trip:
+    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool, noise: Tensor | None) -> Trip:
         """Send scaled traces through, with so many draws of each code, and note the activations or not."""
 
     @abstractmethod
@@ -87,6 +87,7 @@ class Model(nn.Module, ABC):
         samples: int = 1,
         differentiable: bool = False,
         watch: bool = True,
+        noise: Tensor | None = None,
     ) -> Trip:
         """Send a batch through; `target` is what should come out (`x` itself if None).
 
@@ -102,13 +103,19 @@ class Model(nn.Module, ABC):
             Let derivatives by ``trip.x`` be taken.
         watch : bool
             Note what comes out of each activation.
+        noise : Tensor, shape (samples, trace, latent), optional
+            Standard normal numbers to make the draws of; torch's own next ones if None. See `noise`.
         """
         offset, gain = self.scale(x)
         seen = _without_nan((x - offset) / gain)
         goal = seen if target is None else (target - offset) / gain
         if differentiable:
             seen = seen.detach().requires_grad_()
-        return self.send(seen, goal, samples, watch)
+        return self.send(seen, goal, samples, watch, noise)
+
+    def noise(self, x: Tensor, samples: int) -> Tensor | None:
+        """Numbers that draws of a batch's codes are made of; None where there is nothing to draw."""
+        return None
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean of p(x|z) at the mean code, in the units of `x`; NaN stays NaN and counts for nothing."""
@@ -183,12 +190,21 @@ class Autoencoder(Model):
         """p(x|z) of codes (trace, latent), in the model's own scale."""
         return self.likelihood(self.decoder(z))
 
-    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool) -> Trip:  # noqa: D102
+    def noise(self, x: Tensor, samples: int) -> Tensor | None:
+        """Standard normal numbers (samples, trace, latent), or None for a point posterior."""
+        if not self.variational:
+            return None
+        return torch.randn(samples, len(x), self.config["latent"], dtype=x.dtype, device=x.device)
+
+    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool, noise: Tensor | None) -> Trip:  # noqa: D102
         hidden: list[Tensor] = []
         q = self.posterior(self._watched(seen, hidden) if watch else self.encoder(seen))
         if isinstance(self.posterior, dist.Point) and type(self.posterior[-1]) in NONLINEAR:
             hidden.append(q.mean)
-        z = q.rsample((samples,)).flatten(0, 1) if samples > 1 else q.rsample()
+        if noise is not None:
+            z = dist.drawn(q, noise).flatten(0, 1)
+        else:
+            z = q.rsample((samples,)).flatten(0, 1) if samples > 1 else q.rsample()
         goal = goal.repeat(samples, 1, 1) if samples > 1 else goal
         return Trip(seen, goal, self.decode(z), q, z, tuple(hidden))
 
@@ -213,7 +229,7 @@ class Denoiser(Model):
         super().__init__(scale, likelihood, config)
         self.network = network
 
-    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool) -> Trip:  # noqa: D102
+    def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool, noise: Tensor | None) -> Trip:  # noqa: D102
         return Trip(seen, goal, self.likelihood(self.network(seen)))
 
     def predict(self, seen: Tensor) -> Tensor:  # noqa: D102
@@ -457,7 +473,7 @@ def save(model: Model, path: str | os.PathLike) -> None:
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     about = {"format": FORMAT, "model": model.config, "trained": model.trained, "card": model.card}
-    metadata = {"geoae": json.dumps(about), "sha256": _digest(tensors)}
+    metadata = {"geoae": json.dumps(about), "sha256": digest(tensors)}
     with whole(path) as part:
         part.write_bytes(save_tensors(tensors, metadata))
 
@@ -523,7 +539,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors = load_tensors(path.read_bytes())
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a model saved by geoae, or it is damaged ({error})") from error
-    if metadata.get("sha256") != _digest(tensors):
+    if metadata.get("sha256") != digest(tensors):
         raise ValueError(f"{path} is damaged: its weights do not match their sha256; fetch or train it again")
     return text, tensors
 
@@ -549,7 +565,8 @@ def _check_shapes(model: Model, tensors: Mapping[str, Tensor], path: str | os.Pa
         )
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of tensors, their names, types and shapes."""
     sha = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name]

@@ -1,7 +1,7 @@
 """Networks: traces (trace, channel, time) to features (trace, width) and back, and the scale around them."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,11 +42,6 @@ def choose(table: dict[str, Any], word: str, what: str) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- scale
-
-
-def _unit(x: Tensor) -> Tensor:
-    """One where a gain would be zero: a dead trace stays dead instead of turning into NaN."""
-    return torch.where(x > 0, x, torch.ones_like(x))
 
 
 def _std(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,12 +108,22 @@ class SetScale(nn.Module):
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("measured", torch.zeros((), dtype=torch.bool))
 
-    def measure(self, x: Tensor) -> None:
-        """Take offset and gain from training traces (trace, channel, time), unless that was done before."""
-        if not self.measured:
-            self.offset.copy_(x.mean(0))
-            self.gain.copy_(_unit((x - x.mean(0)).square().mean().sqrt()))
-            self.measured.fill_(True)
+    def measure(self, pieces: Iterable[Tensor]) -> None:
+        """Take offset and gain from training traces (trace, channel, time), piece by piece.
+
+        Only the first time: a model that is trained on keeps its scale.
+        """
+        if self.measured:
+            return
+        count, total, squares = 0, torch.zeros((), dtype=torch.float64), 0.0
+        for piece in pieces:
+            x = piece.cpu().double()
+            count, total, squares = count + len(x), total + x.sum(0), squares + x.square().sum().item()
+        mean, power = total / count, squares / total.numel() / count
+        variance = power - mean.square().mean().item()
+        self.offset.copy_(mean)
+        self.gain.fill_(variance**0.5 if variance > 1e-12 * power else 1.0)  # a dead set stays dead
+        self.measured.fill_(True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Offset (channel, time) and gain (), whatever `x`."""

@@ -326,7 +326,13 @@ class Objective:
         return f"Objective({', '.join(words)})"
 
     def __call__(
-        self, model: Model, x: Tensor, target: Tensor | None = None, *, share: float = 1.0
+        self,
+        model: Model,
+        x: Tensor,
+        target: Tensor | None = None,
+        *,
+        share: float = 1.0,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss, a scalar, and the mean of each unweighted term over the batch.
 
@@ -337,10 +343,12 @@ class Objective:
             What the model sees, and what should come out (`x` itself if None), in physical units.
         share : float
             Share of the run that is over, which schedules go by.
+        noise : Tensor, optional
+            What the draws are made of, see `geoae.model.Model.trip`.
         """
         watch = bool(self.extra or self.activity or self.sparse_kl or self.sparse_l1 or self.sparse_l2)
         derive = bool(self.contractive)
-        trip = model.trip(x, target, samples=self.samples, differentiable=derive, watch=watch)
+        trip = model.trip(x, target, samples=self.samples, differentiable=derive, watch=watch, noise=noise)
         means = {name: self.term(name, model)(trip).mean() for name in self._weights if name != "l2"}
         if self.l2:
             means["l2"] = sum_of_squares(model)

@@ -1,7 +1,9 @@
 """The command line: what each subcommand does, and that a mistake ends in one line and exit code 2."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import obspy
@@ -109,6 +111,26 @@ def test_train_makes_a_denoiser_of_folders(tmp_path):
     assert trained.config["builder"] == "denoiser"
     assert trained.trained["rate"] == 100
     assert geoae.denoise(obspy.read(), trained)[0].stats.npts == 3000
+
+
+def test_a_training_that_is_stopped_can_be_resumed(tmp_path):
+    traces, state, model = (tmp_path / name for name in ("x.nc", "run.ckpt", "vae.safetensors"))
+    run("generate", "lines", "-n", "400", "-o", traces)
+    words = ["train", traces, "--epochs", "100000", "--checkpoint", state, "--resume", "-o", model]
+    job = subprocess.Popen([sys.executable, "-m", "geoae", *words], stderr=subprocess.PIPE, text=True)
+    try:
+        time.sleep(8)
+        job.send_signal(signal.SIGINT)
+        _, complaint = job.communicate(timeout=60)
+    finally:
+        job.kill()
+    assert job.returncode == 130
+    assert f"resume=True goes on from {state}" in complaint
+    assert "Traceback" not in complaint
+    assert state.exists()
+    assert not model.exists()
+    words[3] = "50"
+    assert "is of another training: its plan is" in str(run(*words).exception)
 
 
 def test_info_names_the_traces_of_a_record(vertical):

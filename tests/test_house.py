@@ -17,7 +17,7 @@ GROUPS = PYPROJECT["dependency-groups"]
 # Ground floor first; a room imports only from floors before its own.
 FLOORS = (
     "files",
-    "synth noise arrays metrics nn dist plot",
+    "synth noise arrays metrics nn dist bound plot",
     "io model",
     "objective export",
     "train latent denoising",

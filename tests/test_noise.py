@@ -1,9 +1,24 @@
 import numpy as np
 import pytest
+import torch
 import xarray as xr
-from scipy.signal import welch
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import lfilter, welch
 
-from geoae.noise import AddNoise, Compose, GaussianNoise, Mask, coloured, mix, white
+from geoae.model import autoencoder
+from geoae.noise import (
+    AddNoise,
+    Blur,
+    Compose,
+    DropChannels,
+    Gaps,
+    GaussianNoise,
+    Mask,
+    Shift,
+    coloured,
+    mix,
+    white,
+)
 
 
 def ratio(signal, noise):
@@ -153,7 +168,14 @@ def test_corruptions_keep_the_batch_and_draw_all_chance_from_the_generator(trace
     x = traces.values.astype(np.float32)
     before = x.copy()
     noise = white((5, 3, 800))
-    for spoil in (AddNoise(), AddNoise(noise), GaussianNoise(0.1), Mask(0.3), AddNoise(noise) | Mask(0.3)):
+    single = (AddNoise(), AddNoise(noise), GaussianNoise(0.1), Mask(0.3), DropChannels(0.5), Gaps(), Shift(9))
+    blurs = (Blur(), Blur(shape="causal"))
+    for spoil in (
+        *single,
+        *blurs,
+        AddNoise(noise) | Mask(0.3),
+        Blur() | Shift(9) | Gaps() | DropChannels(0.5),
+    ):
         y = spoil(x, np.random.default_rng(1))
         assert (y.shape, y.dtype) == (x.shape, x.dtype)
         assert not np.array_equal(y, x)
@@ -198,14 +220,206 @@ def test_a_silent_trace_gets_the_noise_as_it_is():
     np.testing.assert_array_equal(np.abs(x_noisy), 3.0)
 
 
-def test_gaussian_noise_has_its_sigma_and_masks_their_fraction():
+def within_three_errors(found, wanted, n):
+    """Whether a share of n independent draws is the wanted one."""
+    return abs(found - wanted) <= 3 * np.sqrt(wanted * (1 - wanted) / n)
+
+
+def test_gaussian_noise_has_its_sigma():
     x = np.ones((50, 2, 500))
     assert (GaussianNoise(0.3)(x, np.random.default_rng(0)) - x).std() == pytest.approx(0.3, rel=0.02)
-    masked = Mask(0.25)(x, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("q", [0.05, 0.3, 0.9])
+def test_a_mask_takes_each_sample_with_its_probability(q):
+    x = np.ones((50, 2, 500))
+    masked = Mask(q)(x, np.random.default_rng(0))
     assert set(np.unique(masked)) == {0.0, 1.0}
-    assert masked.mean() == pytest.approx(0.75, abs=0.01)
-    np.testing.assert_array_equal(Mask(0.0)(x, np.random.default_rng(0)), x)
-    np.testing.assert_array_equal(Mask(1.0)(x, np.random.default_rng(0)), 0 * x)
+    assert within_three_errors(masked.mean(), 1 - q, x.size)
+    # on its own: two neighbours, in time or across channels, stay with probability (1 - q)²
+    for pair in (masked[..., ::2] * masked[..., 1::2], masked[:, 0] * masked[:, 1]):
+        assert within_three_errors(pair.mean(), (1 - q) ** 2, pair.size)
+
+
+def test_a_mask_has_the_second_moments_that_make_the_linear_denoiser():
+    # E[x~ x~'] = (1-q)² C + q (1-q) diag C, E[x x~'] = (1-q) C
+    q, draws = 0.3, 100_000
+    x = np.random.default_rng(1).standard_normal((draws, 1, 3)) @ np.array(
+        [[1.0, 2, 0], [0, 1, -1], [0, 0, 1]]
+    )
+    clean, masked = x[:, 0], Mask(q)(x, np.random.default_rng(0))[:, 0]
+    c = clean.T @ clean / draws
+    wanted = (1 - q) ** 2 * c + q * (1 - q) * np.diag(np.diag(c))
+    np.testing.assert_allclose(masked.T @ masked / draws, wanted, atol=0.05)
+    np.testing.assert_allclose(clean.T @ masked / draws, (1 - q) * c, atol=0.05)
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+@pytest.mark.parametrize("p", [0.1, 0.6, 1.0])
+def test_channels_drop_with_their_probability_but_never_all(p, channels):
+    x = np.ones((20_000, channels, 2))
+    y = DropChannels(p)(x, np.random.default_rng(0))
+    alive = y[..., 0]
+    np.testing.assert_array_equal(y, alive[..., None] * x)
+    assert set(np.unique(alive)) == {0.0, 1.0}
+    assert alive.any(axis=1).all()
+    share = p - p**channels / channels
+    for channel in range(channels):
+        assert within_three_errors(1 - alive[:, channel].mean(), share, len(x))
+
+
+def test_a_single_channel_is_never_dropped():
+    x = white((10, 1, 5))
+    np.testing.assert_array_equal(DropChannels(1.0)(x, np.random.default_rng(0)), x)
+
+
+def runs(missing):
+    """Lengths of the unbroken stretches of True."""
+    edge = np.flatnonzero(np.diff(np.concatenate([[0], missing.astype(int), [0]])))
+    return edge[1::2] - edge[::2]
+
+
+def test_a_gap_is_one_stretch_in_all_channels():
+    x = np.ones((5000, 3, 40), np.float32)
+    y = Gaps(count=(1, 1), length=(2, 5))(x, np.random.default_rng(0))
+    missing = np.isnan(y)
+    assert (missing == missing[:, :1]).all()
+    assert (y[~missing] == 1).all()
+    lengths = [runs(m) for m in missing[:, 0]]
+    assert {len(found) for found in lengths} == {1}
+    lengths = np.concatenate(lengths)
+    assert set(lengths) == {2, 3, 4, 5}
+    for length in (2, 3, 4, 5):
+        assert within_three_errors(np.mean(lengths == length), 0.25, len(lengths))
+
+
+def test_a_gap_is_anywhere_with_the_same_chance_and_reaches_both_ends():
+    missing = np.isnan(Gaps((1, 1), (5, 5))(np.ones((20_000, 1, 24)), np.random.default_rng(0)))[:, 0]
+    first = missing.argmax(axis=1)
+    for start in range(20):
+        assert within_three_errors(np.mean(first == start), 1 / 20, len(first))
+
+
+def test_gaps_come_in_their_number_and_may_run_into_each_other():
+    y = Gaps(count=(0, 3), length=(1, 1))(np.ones((5000, 1, 1000)), np.random.default_rng(0))
+    found = np.isnan(y).sum((1, 2))
+    for count in range(4):  # two of three single samples meet with a chance of 0.3 percent
+        assert np.mean(found == count) == pytest.approx(0.25, abs=0.02)
+    merged = Gaps(count=(3, 3), length=(3, 3))(np.ones((1000, 1, 12)), np.random.default_rng(0))
+    assert {3, 4, 5, 6, 7, 8, 9} == set(np.isnan(merged).sum((1, 2)))
+
+
+def test_a_model_sees_no_more_of_a_gap_than_of_its_mean():
+    model = autoencoder(40, channels=2, scale="std", seed=0)
+    x = np.float32(white((4, 2, 40)))
+    y = Gaps((1, 1), (4, 4))(x, np.random.default_rng(0))
+    with torch.no_grad():
+        seen = model.trip(torch.from_numpy(y)).x.numpy()
+    assert (seen[np.isnan(y)] == 0).all()
+    assert np.isfinite(seen).all()
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_a_shift_moves_all_channels_of_a_trace_together(fill):
+    x = 1 + np.arange(20_000 * 2 * 9.0).reshape(20_000, 2, 9)
+    y = Shift(3, fill=fill)(x, np.random.default_rng(0))
+    shifts = np.full(len(x), 99)
+    for s in range(-3, 4):
+        # the same by hand: pad, then slice
+        padded = np.pad(x, ((0, 0), (0, 0), (3, 3)), constant_values=fill)[..., 3 - s : 12 - s]
+        same = (np.nan_to_num(padded, nan=-1) == np.nan_to_num(y, nan=-1)).all((1, 2))
+        shifts[same] = s
+    for s in range(-3, 4):
+        assert within_three_errors(np.mean(shifts == s), 1 / 7, len(x))
+    assert set(shifts) == set(range(-3, 4))
+
+
+@pytest.mark.parametrize("kernel", [[1.0], [1, 2, 1], [3.0, 1.0], [0.5, 2, -0.3, 0.1], np.hanning(9)])
+def test_a_stated_kernel_is_that_of_numpy_away_from_the_ends(kernel):
+    x = white((3, 2, 60))
+    y = Blur(kernel=kernel)(x, np.random.default_rng(0))
+    k = np.asarray(kernel) / np.sum(kernel)
+    for mine, trace in zip(y.reshape(-1, 60), x.reshape(-1, 60), strict=True):
+        np.testing.assert_allclose(mine[5:-5], np.convolve(trace, k, "same")[5:-5], atol=1e-14)
+        mirrored = np.convolve(np.pad(trace, 20, mode="symmetric"), k, "same")[20:-20]
+        np.testing.assert_allclose(mine, mirrored, atol=1e-14)
+
+
+def test_a_gaussian_blur_is_that_of_scipy():
+    x = white((3, 2, 60))
+    y = Blur(width=(2.5, 2.5))(x, np.random.default_rng(0))
+    np.testing.assert_allclose(y, gaussian_filter1d(x, 2.5, axis=2, truncate=4, mode="reflect"), atol=1e-14)
+
+
+def test_a_causal_blur_is_a_critically_damped_instrument():
+    x = np.zeros((1, 1, 200))
+    x[0, 0, 60] = 1
+    y = Blur(width=(4, 4), shape="causal")(x, np.random.default_rng(0))[0, 0]
+    (a,) = (r for r in np.roots([16, -2 * 16 - 2, 16]) if abs(r) < 1)  # width² (1 - a)² = 2 a
+    instrument = lfilter(
+        [(1 - a) ** 2], [1, -2 * a, a * a], x[0, 0]
+    )  # a double pole and no zero: minimum phase
+    np.testing.assert_allclose(y, instrument, atol=1e-5)
+    assert (y[:60] == 0).all()
+    n = np.arange(200)
+    assert np.sqrt((y * n**2).sum() - (y * n).sum() ** 2) == pytest.approx(4, rel=1e-3)
+
+
+def test_the_width_of_a_blur_is_drawn_evenly_for_each_trace():
+    x = np.zeros((4000, 2, 101))
+    x[..., 50] = 1
+    y = Blur(width=(2, 6))(x, np.random.default_rng(0))
+    np.testing.assert_array_equal(y[:, 0], y[:, 1])
+    width = np.sqrt((y[:, 0] * (np.arange(101) - 50) ** 2).sum(-1))
+    assert (width.min() > 1.9) & (width.max() < 6.0)
+    assert width.mean() == pytest.approx(
+        4, abs=3 * 4 / np.sqrt(12 * 4000) + 0.01
+    )  # cut at 4 widths: 0.1 % less
+    assert width.std() == pytest.approx(4 / np.sqrt(12), abs=0.03)
+
+
+@pytest.mark.parametrize("blur", [Blur(), Blur(shape="causal", width=(0, 30)), Blur(kernel=[5, 1, 1, -2])])
+def test_a_blur_leaves_a_constant_as_it_is(blur):
+    x = np.full((20, 3, 40), 7.0)
+    np.testing.assert_allclose(blur(x, np.random.default_rng(0)), x, rtol=1e-13)
+
+
+def test_a_sample_blurred_from_a_missing_one_is_missing():
+    x = np.ones((1, 1, 20))
+    x[..., 10] = np.nan
+    y = Blur(kernel=[1, 1, 1])(x, np.random.default_rng(0))[0, 0]
+    assert np.flatnonzero(np.isnan(y)).tolist() == [9, 10, 11]
+
+
+NOTHING = [
+    GaussianNoise(0.0),
+    Mask(0.0),
+    DropChannels(0.0),
+    Gaps(count=(0, 0)),
+    Shift(0),
+    Blur(width=(0, 0)),
+    Blur(width=(0, 0), shape="causal"),
+    Blur(kernel=[3.0]),
+]
+
+
+@pytest.mark.parametrize("spoil", NOTHING, ids=repr)
+def test_at_zero_strength_nothing_happens(spoil, traces):
+    np.testing.assert_array_equal(spoil(traces.values, np.random.default_rng(0)), traces.values)
+    assert spoil(traces.values[:0], np.random.default_rng(0)).shape == (0, 3, 500)
+
+
+def test_at_full_strength_a_mask_leaves_silence(traces):
+    np.testing.assert_array_equal(Mask(1.0)(traces.values, np.random.default_rng(0)), 0 * traces.values)
+
+
+@pytest.mark.parametrize(
+    "spoil", [AddNoise(), GaussianNoise(1.0), Mask(1.0), DropChannels(1.0), Gaps(), Blur()]
+)
+def test_what_is_missing_stays_missing(spoil, traces):
+    x = traces.values.copy()
+    x[:, :, 100:110] = np.nan
+    assert np.isnan(spoil(x, np.random.default_rng(0))[:, :, 100:110]).all()
 
 
 def test_corruptions_compose_from_left_to_right():
@@ -213,6 +427,9 @@ def test_corruptions_compose_from_left_to_right():
     both = GaussianNoise(1.0) | Mask(0.5)
     assert (both(x, np.random.default_rng(0)) == 0).sum() > 100  # noise first, so the masked stay zero
     assert (GaussianNoise(1.0) | Mask(0.5)) | Mask(0.1) == Compose((GaussianNoise(1.0), Mask(0.5), Mask(0.1)))
+    smooth, gap = Blur(kernel=[1, 1, 1]), Gaps((1, 1), (2, 2))
+    assert np.isnan((smooth | gap)(x, np.random.default_rng(0))).sum() == 3 * 2
+    assert np.isnan((gap | smooth)(x, np.random.default_rng(0))).sum() > 3 * 2  # the blur spreads the gap
 
 
 @pytest.mark.parametrize(
@@ -224,6 +441,19 @@ def test_corruptions_compose_from_left_to_right():
         (lambda: AddNoise(snr_db=5), "snr_db is 5; it must be a range"),
         (lambda: AddNoise(np.full((2, 1, 9), np.nan)), "noise holds NaN"),
         (lambda: AddNoise(np.zeros(9)), r"noise has shape \(9,\); it must be \(trace, channel, time\)"),
+        (lambda: DropChannels(-0.1), "probability is -0.1; it must be between 0 and 1"),
+        (lambda: Gaps(count=2), r"count is 2; it must be a range \(low, high\) of whole numbers from 0 up"),
+        (lambda: Gaps(length=(0, 3)), r"length is \(0, 3\); .* whole numbers from 1 up"),
+        (lambda: Gaps(length=(5, 3)), r"length is \(5, 3\); it must be a range"),
+        (lambda: Gaps(count=(0, 1.5)), r"count is \(0, 1.5\); it must be a range"),
+        (lambda: Shift(-1), "samples is -1; it must be a whole number from 0 up"),
+        (lambda: Shift(1.5), "samples is 1.5; it must be a whole number from 0 up"),
+        (lambda: Blur(width=3), "width is 3; it must be a range"),
+        (lambda: Blur(width=(-1, 3)), r"width is \(-1, 3\); it must be a range \(low, high\) from 0 up"),
+        (lambda: Blur(shape="box"), "unknown shape 'box'; choose from gaussian, causal"),
+        (lambda: Blur(kernel=[[1.0]]), r"kernel has shape \(1, 1\); it must be finite numbers"),
+        (lambda: Blur(kernel=[1.0, np.nan]), r"kernel has shape \(2,\); it must be finite numbers"),
+        (lambda: Blur(kernel=[-1, 2, -1]), "kernel sums to 0"),
     ],
 )
 def test_impossible_corruptions_are_refused(make, words):
@@ -237,3 +467,13 @@ def test_noise_that_does_not_fit_is_refused():
         AddNoise(white((5, 80)))(x, np.random.default_rng(0))
     with pytest.raises(ValueError, match="noise has 3 channels and 40 samples, the data 3 and 50"):
         AddNoise(white((5, 3, 40)))(x, np.random.default_rng(0))
+
+
+def test_corruptions_that_would_leave_nothing_are_refused():
+    x = np.ones((2, 3, 50))
+    with pytest.raises(ValueError, match="a shift by 50 samples would empty a trace of 50; take fewer"):
+        Shift(50)(x, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="5 gaps of 10 samples could swallow a trace of 50"):
+        Gaps((0, 5), (1, 10))(x, np.random.default_rng(0))
+    assert Shift(49)(x, np.random.default_rng(0)).any(axis=(1, 2)).all()
+    assert np.isfinite(Gaps((7, 7), (7, 7))(x, np.random.default_rng(0))).any(axis=(1, 2)).all()

@@ -175,7 +175,9 @@ def test_traces_that_cannot_be_trained_on_are_refused(traces):
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(traces):
-    with pytest.raises(ValueError, match=r"became (nan|inf) by step \d+; try a smaller lr"):
+    with pytest.raises(
+        ValueError, match=r"became (nan|inf) at step \d+, on trace \d+ of those trained on; try a smaller lr"
+    ):
         geoae.fit(small(traces, posterior="diagonal"), traces, lr=1e9, epochs=20)
 
 

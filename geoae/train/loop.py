@@ -1,0 +1,543 @@
+"""Training: the loop, in the open.
+
+Every random number of step s comes from (seed, s): the order of the traces, their corruption, the draws
+from the posterior. A run is a function of its arguments, whatever ran before it, whether it was
+interrupted, and
+over how many processes it was spread.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as processes
+import xarray as xr
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .. import nn as net
+from ..dist import Bernoulli
+from ..model import Autoencoder, Model
+from ..objective import Objective
+from .checkpoint import Finished, Keeper, Progress, Row, digest_of
+from .data import CORRUPTION, JUDGE, RESTART, Pair, Source, batches, describe, pieces, seed_of, split, take
+from .plan import PRECISIONS, SCHEDULES, Anneal, Plan, sigma_schedule
+
+
+def fit(
+    model: Model,
+    data: Any,
+    objective: Objective | None = None,
+    *,
+    target: Any = None,
+    corrupt: Callable | None = None,
+    valid: Any = 0.0,
+    epochs: int = 100,
+    batch: int = 128,
+    lr: float = 3e-3,
+    schedule: str | Callable[[float], float] = "one cycle",
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    precision: str = "fp32",
+    anneal: Anneal | None = None,
+    restarts: int = 1,
+    patience: int | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    every: float = 60.0,
+    resume: bool = False,
+    callback: Callable[[int, dict[str, float]], None] | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Train a model in place, with Adam.
+
+    Under ``torchrun`` (once ``torch.distributed.init_process_group()`` was called) every process takes
+    its share
+    of each batch, and all end with the same weights that one process would have reached, within rounding.
+
+    Parameters
+    ----------
+    model : Model
+        From `geoae.autoencoder` or `geoae.denoiser`, or your own.
+    data : DataArray or Cache
+        Traces: dims ``time``, maybe ``channel``, and any others; or a `geoae.cache` of more than
+        memory holds.
+    objective : Objective, optional
+        What to minimise; the reconstruction by default, plus ``kl=1`` for a variational autoencoder.
+    target : DataArray, optional
+        What should come out, trace by trace, if not `data` itself.
+    corrupt : callable, optional
+        ``corrupt(x, rng) -> x`` on arrays (trace, channel, time), anew at every step; the model sees the
+        corrupted traces and is asked for the clean ones. See `geoae.AddNoise`, `geoae.Mask`.
+    valid : float or DataArray
+        Traces held out: a share of `data`, or traces of their own. The weights of the epoch that did best
+        on them are kept.
+    epochs, batch : int
+        Passes over the data; traces per step.
+    lr, weight_decay : float
+        Largest learning rate; Adam's weight decay.
+    schedule : str or callable
+        ``one cycle``: up for a tenth of the run, then down a cosine to a hundredth; ``warm-up``: up,
+        then constant;
+        ``constant``; or a function from the share of the run to the share of `lr`.
+    clip : float, optional
+        Largest norm of the gradient.
+    precision : str
+        ``fp32``, or ``bf16`` or ``fp16`` under `torch.autocast`.
+    anneal : Anneal, optional
+        How to lower the decoder's sigma where the model was built with ``sigma="anneal"``.
+    restarts : int
+        Train this many times from different first weights and keep the best, judged by the objective on the
+        held-out traces or, without any, on all. With 1 training goes on from the weights as they are.
+    patience : int, optional
+        Stop after this many epochs without improvement on the held-out traces.
+    seed : int
+        Of everything random.
+    device : str or device, optional
+        Where to train; see `geoae.device`.
+    checkpoint : path, optional
+        File to keep the state of the training in, so that it can go on after a power cut.
+    every : float or int
+        Seconds (a float) or steps (an int) between two checkpoints.
+    resume : bool
+        Go on from the checkpoint if it is there. The weights at the end are, bit for bit, those of a
+        run that was
+        not interrupted.
+    callback : callable, optional
+        ``callback(epoch, numbers)`` after each epoch, its numbers named ``train/loss``,
+        ``valid/loss``, ``lr``, ...:
+        with TensorBoard, ``lambda epoch, numbers: [writer.add_scalar(k, v, epoch) for k, v in
+        numbers.items()]``.
+    progress : bool, optional
+        True shows a progress bar (plain lines where there is no terminal), False nothing; by default a
+        bar on a
+        terminal only.
+
+    Returns
+    -------
+    history : Dataset over (epoch, split)
+        ``loss`` and the mean of each unweighted term, on ``train`` as it went and on ``valid`` after
+        the epoch
+        (NaN if there is none); ``lr`` and, where it is annealed, ``sigma`` over epoch. Held-out
+        losses are at the last sigma, so that epochs compare. ``attrs["restart_losses"]`` has one number a
+        restart.
+
+    Raises
+    ------
+    ValueError
+        If the traces do not fit the model, hold NaN, the loss becomes NaN (naming step, term and
+        trace), or the
+        checkpoint is damaged or of another training.
+    KeyboardInterrupt
+        On Ctrl-C, after a checkpoint was written and the best weights so far were put into the model.
+
+    Examples
+    --------
+    >>> import geoae
+    >>> x = geoae.synth.lines(64)
+    >>> history = geoae.fit(geoae.autoencoder(like=x), x, epochs=3)
+    >>> bool(history.loss.sel(split="train")[-1] < history.loss.sel(split="train")[0])
+    True
+    """
+    plan = _plan(
+        objective or default_objective(model),
+        corrupt,
+        epochs,
+        batch,
+        lr,
+        schedule,
+        weight_decay,
+        clip,
+        precision,
+        anneal,
+        patience,
+    )
+    if restarts < 1:
+        raise ValueError(f"restarts is {restarts}; it must be 1 or more")
+    if patience is not None and isinstance(valid, int | float) and not valid:
+        raise ValueError(
+            "patience counts epochs without improvement on held-out traces; give valid=0.1 as well"
+        )
+    model.to(net.device(device))
+    train, held_out = split(model, data, target, valid, seed)
+    if isinstance(model.scale, net.SetScale):
+        model.scale.measure(pieces(train[0], model, 4096))
+    _check_probabilities(model, train[1])
+    about = {
+        "model": model.config,
+        "plan": plan.words(),
+        "restarts": restarts,
+        "seed": seed,
+        "traces": digest_of(train[0]),
+    }
+    keeper = Keeper(checkpoint, every, about, writes=_rank() == 0)
+    going_on = resume and keeper.path is not None and keeper.path.exists()
+    if keeper.path is not None and keeper.path.exists() and not resume:
+        raise FileExistsError(
+            f"{keeper.path} exists; resume=True goes on from it, or delete it to start anew"
+        )
+    with _bar(restarts * epochs, progress) as advance:
+        report = _report(advance, callback)
+        loop = Loop(model, train, held_out, plan, keeper, report)
+        loop.restarts(restarts, seed, going_on)
+    best = min(keeper.finished, key=lambda run: run.loss)
+    model.load_state_dict(best.weights)
+    model.eval()
+    history = _history(best.rows, [run.loss for run in keeper.finished])
+    model.trained = _trained(data, len(train[0]), plan.objective, seed, history)
+    return history
+
+
+def default_objective(model: Model) -> Objective:
+    """Reconstruction, plus the divergence from the prior where the posterior has a width."""
+    return Objective(kl=1.0 if isinstance(model, Autoencoder) and model.variational else 0.0)
+
+
+# ------------------------------------------------------------------------------------------- the loop
+
+
+class Step(nn.Module):
+    """One forward pass up to the loss, as a module, which is what torch spreads over processes."""
+
+    def __init__(self, model: Model, objective: Objective, precision: torch.dtype):
+        super().__init__()
+        self.model, self.objective, self.precision = model, objective, precision
+
+    def forward(
+        self, x: Tensor, y: Tensor, share: float, noise: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and terms of a batch after a share of the run."""
+        if self.precision is torch.float32:
+            return self.objective(self.model, x, y, share=share, noise=noise)
+        with torch.autocast(x.device.type, self.precision):
+            return self.objective(self.model, x, y, share=share, noise=noise)
+
+
+class Loop:
+    """What a training goes round in."""
+
+    def __init__(
+        self, model: Model, train: Pair, held_out: Pair | None, plan: Plan, keeper: Keeper, report: Callable
+    ):
+        self.model, self.train, self.held_out = model, train, held_out
+        self.plan, self.keeper, self.report = plan, keeper, report
+        self.step = Step(model, plan.objective, plan.precision)
+        self.spread: nn.Module = DistributedDataParallel(self.step) if _world() > 1 else self.step
+        self.per_epoch = math.ceil(len(train[0]) / plan.batch)
+        self.steps = plan.epochs * self.per_epoch
+
+    def restarts(self, count: int, seed: int, going_on: bool) -> None:
+        """Run as often as asked, from where the checkpoint left off, into ``keeper.finished``."""
+        progress = Progress()
+        optimiser = self.optimiser()
+        if going_on:
+            progress = self.keeper.restore(self.model, optimiser)
+        for r in range(len(self.keeper.finished), count):
+            key = seed_of(seed, RESTART, r)
+            if count > 1 and progress.step == 0:
+                net.reset(self.model, key)
+            with net.forked_rng(key, self.model):
+                loss = self.run(optimiser, progress, key)
+            weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.keeper.finished.append(Finished(loss, progress.rows, weights))
+            progress, optimiser = Progress(), self.optimiser()
+            self.keeper.save(self.model, optimiser, progress)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Adam as the plan says."""
+        plan = self.plan
+        return torch.optim.Adam(self.model.parameters(), plan.lr, weight_decay=plan.weight_decay, fused=True)
+
+    def run(self, optimiser: torch.optim.Optimizer, progress: Progress, seed: int) -> float:
+        """One training, from where it stands to the last epoch; returns the loss that it is judged by."""
+        model, plan, best = self.model, self.plan, progress.best
+        sigma = sigma_schedule(
+            model, take(self.train[0], np.arange(min(len(self.train[0]), 4096)), model), plan.anneal
+        )
+        try:
+            for epoch in range(len(progress.rows), plan.epochs):
+                self.epoch(optimiser, progress, sigma, seed, epoch)
+                if plan.patience is not None and best.waited >= plan.patience:
+                    self.report(plan.epochs - epoch - 1, progress.rows[-1], epoch + 1)
+                    break
+        except KeyboardInterrupt as stop:
+            self.keeper.save(model, optimiser, progress)
+            if best.weights:
+                model.load_state_dict(best.weights)
+            kept = f"; resume=True goes on from {self.keeper.path}" if self.keeper.path else ""
+            stop.add_note(
+                f"stopped at step {progress.step} of {self.steps}; the model has the best weights so "
+                f"far{kept}"
+            )
+            raise
+        sigma(1.0)
+        if best.weights:
+            model.load_state_dict(best.weights)
+            return best.loss
+        return self.evaluate(self.train, seed_of(seed, JUDGE))["loss"]
+
+    def epoch(
+        self, optimiser: torch.optim.Optimizer, progress: Progress, sigma: Callable, seed: int, epoch: int
+    ) -> None:
+        """All traces once, or what is left of them; then a row for the history."""
+        plan, (x, y) = self.plan, self.train
+        self.model.train()
+        for rows in batches(x, plan.batch, seed, epoch)[progress.step - epoch * self.per_epoch :]:
+            share = progress.step / self.steps
+            for group in optimiser.param_groups:
+                group["lr"] = plan.lr * plan.schedule(share)
+            sigma(share)
+            seen = take(x, rows, self.model)
+            wanted = seen if y is x else take(y, rows, self.model)
+            loss, numbers = self.forward(seen, wanted, seed, progress.step, share)
+            if not math.isfinite(numbers["loss"].item()):
+                raise ValueError(self.diagnosis(rows, numbers, seed, progress.step, share))
+            optimiser.zero_grad()
+            self.descend(loss, optimiser, progress)
+            progress.step += 1
+            progress.batches.append((len(rows), numbers))
+            if self.keeper.due(progress.step):
+                self.keeper.save(self.model, optimiser, progress)
+        share = progress.step / self.steps
+        lr = plan.lr * plan.schedule((progress.step - 1) / self.steps)
+        row = Row(_means(progress.batches), lr, sigma(share))
+        if self.held_out:
+            sigma(1.0)
+            row.valid = self.evaluate(self.held_out, seed_of(seed, JUDGE))
+            # while sigma still falls, no improvement on held-out traces means nothing yet
+            progress.best.look(
+                self.model, row.valid["loss"], counts=row.sigma is None or share >= plan.anneal.until
+            )
+        progress.rows.append(row)
+        progress.batches = []
+        self.report(1, row, epoch + 1)
+
+    def descend(self, loss: Tensor, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+        """Go one step down the gradient.
+
+        In fp16 the loss is scaled up meanwhile, so that the gradient does not vanish.
+        """
+        clip = self.plan.clip
+        if self.plan.precision is not torch.float16:
+            loss.backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+            optimiser.step()
+            return
+        scaler = torch.amp.GradScaler(loss.device.type)
+        scaler.load_state_dict(progress.scaler or scaler.state_dict())
+        scaler.scale(loss).backward()
+        if clip is not None:
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        scaler.step(optimiser)
+        scaler.update()
+        progress.scaler = scaler.state_dict()
+
+    def forward(
+        self, x: Tensor, y: Tensor, seed: int, step: int, share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss to go down, and the loss and terms of the batch; corruption and draws are those of this step.
+
+        Of several processes each corrupts and draws for the whole batch, as one process would, and
+        takes its share.
+        """
+        if self.plan.corrupt is not None:
+            x = self.corrupted(x, seed, step)
+        net.reseed(x.device, seed + step)
+        if _world() == 1:
+            loss, terms = self.spread(x, y, share, None)
+            return loss, _numbers(loss, terms)
+        count, noise = len(x), self.model.noise(x, self.plan.objective.samples)
+        mine = np.array_split(np.arange(count), _world())[_rank()]
+        own = slice(mine[0], mine[-1] + 1) if len(mine) else slice(0, 1)
+        loss, terms = self.spread(x[own], y[own], share, None if noise is None else noise[:, own])
+        weight = len(mine) / count
+        numbers = {name: _summed(value * weight) for name, value in _numbers(loss, terms).items()}
+        return loss * weight * _world(), numbers  # torch takes the mean over the processes
+
+    def corrupted(self, x: Tensor, seed: int, step: int) -> Tensor:
+        """A batch as the model sees it at this step."""
+        rng = np.random.default_rng([seed, CORRUPTION, step])
+        return torch.from_numpy(self.plan.corrupt(x.cpu().numpy(), rng)).to(x)  # type: ignore[misc]
+
+    def evaluate(self, pair: Pair, seed: int, batch: int = 512) -> dict[str, float]:
+        """Loss and terms over all traces as the model is used, with the same draws at every call."""
+        self.model.eval()
+        x, y = pair
+        seen = []
+        for step, start in enumerate(range(0, len(x), batch)):
+            rows = np.arange(start, min(start + batch, len(x)))
+            goal = take(y, rows, self.model)
+            given = goal if y is x else take(x, rows, self.model)
+            if self.plan.corrupt is not None:
+                given = self.corrupted(given, seed, step)
+            net.reseed(goal.device, seed + step)
+            with torch.set_grad_enabled(
+                bool(self.plan.objective.contractive)
+            ):  # whose value is itself a derivative
+                loss, terms = self.step(given, goal, 1.0, None)
+            seen.append((len(rows), _numbers(loss, terms)))
+        return _means(seen)
+
+    def diagnosis(
+        self, rows: np.ndarray, numbers: dict[str, Tensor], seed: int, step: int, share: float
+    ) -> str:
+        """Which term stopped being a number, at which step and on which trace."""
+        name = next(name for name in reversed(numbers) if not math.isfinite(numbers[name].item()))
+        trace = next((int(row) for row in rows if not self._finite_alone(int(row), seed, step, share)), None)
+        where = "on the batch as a whole" if trace is None else f"on trace {trace} of those trained on"
+        return f"{name} became {numbers[name].item()} at step {step}, {where}; try a smaller lr, or clip=1.0"
+
+    def _finite_alone(self, row: int, seed: int, step: int, share: float) -> bool:
+        x, y = (take(part, np.array([row]), self.model) for part in self.train)
+        if self.plan.corrupt is not None:
+            x = self.corrupted(x, seed, step)
+        return math.isfinite(self.step(x, y, share, None)[0].item())
+
+
+def _means(seen: list[tuple[int, dict[str, Any]]]) -> dict[str, float]:
+    """Mean of each term over the traces of all batches."""
+    sizes, terms = zip(*seen, strict=True)
+    return {name: float(np.average([float(t[name]) for t in terms], weights=sizes)) for name in terms[0]}
+
+
+def _world() -> int:
+    return processes.get_world_size() if processes.is_available() and processes.is_initialized() else 1
+
+
+def _rank() -> int:
+    return processes.get_rank() if _world() > 1 else 0
+
+
+def _summed(value: Tensor) -> Tensor:
+    """Sum over the processes."""
+    total = value.clone()
+    processes.all_reduce(total)
+    return total
+
+
+def _numbers(loss: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Loss and terms as numbers, without what leads back to the weights."""
+    return {"loss": loss.detach(), **{name: value.detach() for name, value in terms.items()}}
+
+
+# ------------------------------------------------------------------------------------- before and after
+
+
+def _plan(
+    objective, corrupt, epochs, batch, lr, schedule, weight_decay, clip, precision, anneal, patience
+) -> Plan:
+    for name, count in (("epochs", epochs), ("batch", batch)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be 1 or more")
+    rates = schedule if callable(schedule) else net.choose(SCHEDULES, schedule, "schedule")
+    dtype = net.choose(PRECISIONS, precision, "precision")
+    return Plan(
+        objective, corrupt, epochs, batch, lr, weight_decay, clip, rates, anneal or Anneal(), patience, dtype
+    )
+
+
+def _check_probabilities(model: Model, y: Source) -> None:
+    """Hold targets against what a Bernoulli trace can be."""
+    if not isinstance(model.likelihood, Bernoulli):
+        return
+    for piece in pieces(y, model, 4096):
+        offset, gain = model.scale(piece)
+        low, high = ((piece - offset) / gain).aminmax()
+        if low < -1e-6 or high > 1 + 1e-6:
+            raise ValueError(
+                f"a Bernoulli trace lies between 0 and 1, the scaled targets between {low:.3g} and "
+                f"{high:.3g}; "
+                f"build the model with scale='range', or likelihood='gaussian'"
+            )
+
+
+def _history(rows: list[Row], restart_losses: list[float]) -> xr.Dataset:
+    names = list(rows[0].train)
+    nothing = dict.fromkeys(names, math.nan)
+    values = {
+        name: (("epoch", "split"), [[row.train[name], (row.valid or nothing)[name]] for row in rows])
+        for name in names
+    }
+    alone: dict[str, Any] = {"lr": ("epoch", [row.lr for row in rows])}
+    if rows[0].sigma is not None:
+        alone["sigma"] = ("epoch", [row.sigma for row in rows])
+    return xr.Dataset(
+        {**values, **alone},
+        {"epoch": np.arange(1, len(rows) + 1), "split": ["train", "valid"]},
+        {"restart_losses": restart_losses},
+    )
+
+
+def _trained(data: Any, traces: int, objective: Objective, seed: int, history: xr.Dataset) -> dict:
+    """What the model file says of its training."""
+    last = history.isel(epoch=-1)
+    return {
+        **describe(data),
+        "traces": traces,
+        "objective": objective.weights(),
+        "seed": seed,
+        "epochs": int(history.sizes["epoch"]),
+        "losses": {name: float(v.sel(split="train")) for name, v in last.items() if "split" in v.dims},
+        "versions": {name: version(name) for name in ("geoae", "torch", "numpy")},
+    }
+
+
+def _report(advance: Callable, callback: Callable | None) -> Callable[[int, Row, int], None]:
+    """What tells the bar and the callback of an epoch."""
+
+    def report(epochs: int, row: Row, epoch: int) -> None:
+        advance(epochs, row.train["loss"])
+        if callback is not None and epochs == 1:
+            numbers = {f"train/{name}": value for name, value in row.train.items()}
+            numbers |= {f"valid/{name}": value for name, value in (row.valid or {}).items()}
+            numbers |= {"lr": row.lr} | ({} if row.sigma is None else {"sigma": row.sigma})
+            callback(epoch, numbers)
+
+    return report
+
+
+@contextmanager
+def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int, float], None]]:
+    """A progress bar with the loss, the rate and the time left; ``advance(epochs, loss)`` moves it."""
+    terminal = sys.stderr.isatty()
+    if not (terminal if progress is None else progress) or _rank() > 0:
+        yield lambda epochs, loss: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+    if not terminal:
+        yield _lines(total)
+        return
+    columns = (
+        "training",
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs"),
+        TimeRemainingColumn(),
+    )
+    numbers = TextColumn("{task.speed:.1f} epochs/s, loss {task.fields[loss]:.4g}")
+    with Bar(*columns, numbers, console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=total, loss=math.nan)
+        yield lambda epochs, loss: bar.update(task, advance=epochs, loss=loss)
+
+
+def _lines(total: int, every: int = 10) -> Callable[[int, float], None]:
+    """Plain lines in place of a bar, about one for each tenth of the run."""
+    done = 0
+
+    def advance(epochs: int, loss: float) -> None:
+        nonlocal done
+        before, done = done, done + epochs
+        if before * every // total < done * every // total:
+            print(f"training: {done}/{total} epochs, loss {loss:.4g}", file=sys.stderr, flush=True)
+
+    return advance
