@@ -94,9 +94,8 @@ def train(
     valid: Annotated[float, typer.Option(help="Share of traces held out.")] = 0.1,
     seed: Seed = 0,
     device: Device = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Keep the state of the training in this file.")
-    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Keep the state of the training here.")] = None,
+    every: Annotated[float, typer.Option(help="Seconds between two checkpoints.")] = 60.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint if it is there.")
     ] = False,
@@ -111,7 +110,7 @@ def train(
 
     _check_outputs(output)
     options: dict[str, Any] = {"epochs": epochs, "restarts": restarts, "valid": valid, "seed": seed}
-    options |= {"device": device, "checkpoint": checkpoint, "resume": resume}
+    options |= {"device": device, "checkpoint": checkpoint, "every": every, "resume": resume}
     if noise is None:
         data = _traces(signals)
         model: Any = geoae.autoencoder(

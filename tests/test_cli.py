@@ -116,10 +116,24 @@ def test_train_makes_a_denoiser_of_folders(tmp_path):
 def test_a_training_that_is_stopped_can_be_resumed(tmp_path):
     traces, state, model = (tmp_path / name for name in ("x.nc", "run.ckpt", "vae.safetensors"))
     run("generate", "lines", "-n", "400", "-o", traces)
-    words = ["train", traces, "--epochs", "100000", "--checkpoint", state, "--resume", "-o", model]
+    words = [
+        "train",
+        traces,
+        "--epochs",
+        "100000",
+        "--checkpoint",
+        state,
+        "--every",
+        "0.1",
+        "--resume",
+        "-o",
+        model,
+    ]
     job = subprocess.Popen([sys.executable, "-m", "geoae", *words], stderr=subprocess.PIPE, text=True)
     try:
-        time.sleep(8)
+        while not state.exists():
+            assert job.poll() is None
+            time.sleep(0.1)
         job.send_signal(signal.SIGINT)
         _, complaint = job.communicate(timeout=60)
     finally:
