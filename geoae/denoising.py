@@ -43,17 +43,17 @@ def denoise(
     data : Stream, Trace or DataArray
         At the model's sampling rate. A DataArray has dims ``time``, maybe ``channel``, and any others,
         each of
-        which is a record of its own. Missing samples (NaN, masked, gaps) stay missing and count for nothing.
+        which is a record of its own. Missing samples (NaN, masked, gaps) stay missing; those beside them have
+        less to go by. A gap of a window or more ends a record, and its ends are mirrored.
     model : Model or path
         A trained model, or the file that holds one. A model of three components takes the three of an
-        instrument
-        together.
+        instrument together.
     return_noise : bool
         Return what was taken off as well: signal + noise is the input.
     hop : int, optional
         Samples between windows, half a window by default.
     batch : int
-        Windows at a time; it changes memory and speed, not the result.
+        Windows at a time; it changes memory and speed, and the result in its seventh digit at most.
     device : str or device, optional
         Where to compute; see `geoae.device`.
 
@@ -71,7 +71,7 @@ def denoise(
         If the rate or the components do not fit the model, or every sample is NaN.
     """
     model = _model(model).to(net.device(device)).eval()
-    hop = hop or _length(model) // 2
+    hop = _length(model) // 2 if hop is None else hop
     if not 1 <= hop <= _length(model):
         raise ValueError(
             f"hop is {hop}; the model sees {_length(model)} samples, so 1 to {_length(model)} will do"
@@ -101,17 +101,32 @@ def _length(model: Model) -> int:
 
 
 def _run(values: np.ndarray, phase: int, *, model: Model, hop: int, batch: int) -> np.ndarray:
-    """Denoise (channel, n) values, the first of them at absolute sample `phase`."""
+    """Denoise (channel, n) values, the first of them at absolute sample `phase`.
+
+    A gap of a window or more ends a piece, and what lies on either side is mirrored, as at the ends of
+    a record.
+    """
 
     @torch.no_grad()
     def windows(x: np.ndarray) -> np.ndarray:
-        out = np.full(x.shape, np.nan)
-        some = ~np.isnan(x).all((1, 2))  # windows without a sample cost nothing
-        if some.any():
-            out[some] = _on_windows(x[some], model)
-        return out
+        return _on_windows(x, model)
 
-    return through_windows(windows, values.astype(float), _length(model), hop, phase=phase, batch=batch)
+    out = np.full(values.shape, np.nan)
+    for first, last in _pieces(~np.isnan(values).all(0), _length(model)):
+        piece = values[:, first:last].astype(float)
+        out[:, first:last] = through_windows(
+            windows, piece, _length(model), hop, phase=phase + first, batch=batch
+        )
+    return out
+
+
+def _pieces(present: np.ndarray, length: int) -> list[tuple[int, int]]:
+    """First and last (exclusive) samples of what lies between gaps of `length` or more."""
+    there = np.flatnonzero(present)
+    if not len(there):
+        return []
+    breaks = np.flatnonzero(np.diff(there) > length)
+    return list(zip(there[np.r_[0, breaks + 1]], there[np.r_[breaks, -1]] + 1, strict=True))
 
 
 def _on_windows(x: np.ndarray, model: Model) -> np.ndarray:
@@ -194,6 +209,7 @@ def _(data: xr.DataArray, run, model: Model, hop: int) -> xr.DataArray:
     )
 
     def kernel(block: np.ndarray) -> np.ndarray:
+        _refuse_infinite(block)
         out = np.empty(block.shape)
         for index in np.ndindex(block.shape[:-2]):
             for group in groups:
@@ -216,32 +232,34 @@ def _rate(data: xr.DataArray, model: Model) -> float:
         return model.trained.get("rate") or 1.0
     rate = sampling_rate(data)
     _check_rate(model, rate)
-    return rate
+    return model.trained.get("rate") or rate
 
 
 def _present(values: np.ndarray) -> np.ndarray:
-    if not np.isfinite(values).any():
+    if not values.size:
+        raise ValueError("there are no samples to denoise")
+    if np.isnan(values).all():
         raise ValueError("every sample is NaN; there is nothing to denoise")
-    if np.isinf(values).any():
-        raise ValueError(
-            f"{np.isinf(values).sum()} samples are infinite; set them to NaN, and they count as missing"
-        )
     return values
 
 
+def _refuse_infinite(values: np.ndarray) -> None:
+    if np.isinf(values).any():
+        count = np.isinf(values).sum()
+        raise ValueError(f"{count} samples are infinite; set them to NaN, and they count as missing")
+
+
 def _lazily(kernel, labelled: xr.DataArray, model: Model, hop: int):
-    """The kernel over dask chunks, each seeing one window of context on either side."""
+    """Run the kernel over dask chunks with two windows beside each: one to see, one to find gaps in."""
     axis = labelled.ndim - 1
-    depth = -(-_length(model) // hop) * hop
+    depth = -(-2 * _length(model) // hop) * hop
     chunks = _grid_chunks(labelled.sizes["time"], max(labelled.chunksizes["time"]), hop, depth)
-    whole = dict.fromkeys(range(axis), -1) | {axis: chunks}
-    return labelled.data.rechunk(whole).map_overlap(
-        kernel,
-        depth={axis: depth},
-        boundary="none",
-        dtype=float,
-        allow_rechunk=False,
-        meta=np.empty((0,) * (axis + 1)),
+    values = labelled.data.rechunk(dict.fromkeys(range(axis), -1) | {axis: chunks})
+    meta = np.empty((0,) * (axis + 1))
+    if len(chunks) == 1:
+        return values.map_blocks(kernel, dtype=float, meta=meta)
+    return values.map_overlap(
+        kernel, depth={axis: depth}, boundary="none", dtype=float, allow_rechunk=False, meta=meta
     )
 
 
@@ -276,34 +294,36 @@ def _(data: obspy.Stream, run, model: Model, hop: int) -> obspy.Stream:
                 f"{trace.id} has a sampling rate of {trace.stats.sampling_rate:g} Hz; it must be above 0"
             )
         _check_rate(model, trace.stats.sampling_rate)
+    # rates that differ in the ninth digit are one, or components would lie on different grids
+    rate = model.trained.get("rate") or data[0].stats.sampling_rate
     samples = [_filled(trace) for trace in data]
     results: list[np.ndarray] = [np.empty(0)] * len(data)
     ids = sorted({trace.id for trace in data})
     for group in _instruments(ids, model):
         members = [[i for i, trace in enumerate(data) if trace.id == ids[j]] for j in group]
-        clusters = _clusters(data, members, _length(model))
-        for c, cluster in enumerate(clusters):
-            # the gap beside a cluster is part of what its windows see, as it would be on one grid
-            gaps = (_length(model) * (c > 0), _length(model) * (c < len(clusters) - 1))
-            _on_grid(data, samples, results, cluster, run, gaps)
+        for cluster in _clusters(data, members, _length(model), rate):
+            _on_grid(data, samples, results, cluster, run, rate)
     return obspy.Stream([_like(trace, y, _line(model, hop)) for trace, y in zip(data, results, strict=True)])
 
 
 def _filled(trace: obspy.Trace) -> np.ndarray:
     values = np.ma.filled(np.ma.asarray(trace.data).astype(float), np.nan)
     try:
+        _refuse_infinite(values)
         return _present(values)
     except ValueError as error:
         raise ValueError(f"{trace.id} from {trace.stats.starttime}: {error}") from None
 
 
-def _span(trace: obspy.Trace) -> tuple[int, int]:
-    """First absolute sample and the one after the last."""
-    first = _absolute_sample(trace.stats.starttime.ns, trace.stats.sampling_rate)
+def _span(trace: obspy.Trace, rate: float) -> tuple[int, int]:
+    """First absolute sample and the one after the last, at a rate that all traces share."""
+    first = _absolute_sample(trace.stats.starttime.ns, rate)
     return first, first + trace.stats.npts
 
 
-def _clusters(data: obspy.Stream, members: list[list[int]], length: int) -> list[list[list[int]]]:
+def _clusters(
+    data: obspy.Stream, members: list[list[int]], length: int, rate: float
+) -> list[list[list[int]]]:
     """Segments of an instrument's components that lie within one window of each other.
 
     Those farther apart share no window, and the time between them needs no memory.
@@ -311,8 +331,8 @@ def _clusters(data: obspy.Stream, members: list[list[int]], length: int) -> list
     owner = {i: c for c, indices in enumerate(members) for i in indices}
     clusters: list[list[list[int]]] = []
     end = None
-    for i in sorted(owner, key=lambda i: _span(data[i])):
-        first, last = _span(data[i])
+    for i in sorted(owner, key=lambda i: _span(data[i], rate)):
+        first, last = _span(data[i], rate)
         if end is None or first > end + length:
             clusters.append([[] for _ in members])
             end = last
@@ -321,14 +341,14 @@ def _clusters(data: obspy.Stream, members: list[list[int]], length: int) -> list
     return clusters
 
 
-def _on_grid(data, samples, results, cluster: list[list[int]], run, gaps: tuple[int, int]) -> None:
+def _on_grid(data, samples, results, cluster: list[list[int]], run, rate: float) -> None:
     """Lay the segments of one instrument side by side in time, denoise, and hand each its own piece back."""
     indices = [i for channel in cluster for i in channel]
-    begin = min(_span(data[i])[0] for i in indices) - gaps[0]
-    grid = np.full((len(cluster), max(_span(data[i])[1] for i in indices) + gaps[1] - begin), np.nan)
+    begin = min(_span(data[i], rate)[0] for i in indices)
+    grid = np.full((len(cluster), max(_span(data[i], rate)[1] for i in indices) - begin), np.nan)
     for row, channel in zip(grid, cluster, strict=True):
         for i in channel:
-            first, last = _span(data[i])
+            first, last = _span(data[i], rate)
             piece = row[first - begin : last - begin]
             both = ~np.isnan(piece) & ~np.isnan(samples[i])
             if (piece[both] != samples[i][both]).any():
@@ -341,7 +361,7 @@ def _on_grid(data, samples, results, cluster: list[list[int]], run, gaps: tuple[
     out = run(grid, begin)
     for row, channel in zip(out, cluster, strict=True):
         for i in channel:
-            first, last = _span(data[i])
+            first, last = _span(data[i], rate)
             results[i] = np.where(np.isnan(samples[i]), np.nan, row[first - begin : last - begin])
 
 

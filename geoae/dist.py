@@ -19,8 +19,8 @@ from torch.distributions import (
     constraints,
 )
 
-# A spread outside these bounds is a diverging fit; past them exp() would turn it into inf.
-LOG_STD = (-7.0, 5.0)
+SMALLEST_STD = 1e-3  # of a full posterior, so that its covariance can be inverted
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
 class Delta(Distribution):
@@ -91,8 +91,7 @@ class Diagonal(nn.Linear):
 
     def forward(self, h: Tensor) -> Independent:  # type: ignore[override]  # noqa: D102
         mean, log_std = super().forward(h).chunk(2, -1)
-        std = log_std.clamp(*LOG_STD).exp()
-        return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
+        return _Independent(mean, log_std.exp(), 1)
 
 
 class Full(nn.Linear):
@@ -111,26 +110,50 @@ class Full(nn.Linear):
         mean, entries = super().forward(h).split([self.latent, self.out_features - self.latent], -1)
         row, column = torch.tril_indices(self.latent, self.latent, device=h.device)
         # softplus(0 + shift) = 1: an untrained head starts at the prior's unit width
-        positive = F.softplus(entries + math.log(math.e - 1)) + math.exp(LOG_STD[0])
+        positive = F.softplus(entries + math.log(math.e - 1)) + SMALLEST_STD
         lower = h.new_zeros(*h.shape[:-1], self.latent, self.latent)
         lower[..., row, column] = torch.where(row == column, positive, entries)
         return MultivariateNormal(mean, scale_tril=lower, validate_args=False)
 
 
-class _NormalTrace(Independent):
-    """Independent normal samples, their log-probability in a third of torch's operations.
+class _Independent(Independent):
+    """Independent normals, built without the broadcasts and checks that take as long as a small step."""
 
-    Training small models is made of these; one sigma is not worth a logarithm for each sample.
-    """
+    def __init__(self, mean: Tensor, std: Tensor, dims: int):
+        normal = Normal.__new__(Normal)
+        normal.loc, normal.scale = mean, std
+        normal._batch_shape, normal._event_shape, normal._validate_args = mean.shape, torch.Size(), False
+        self.base_dist, self.reinterpreted_batch_ndims = normal, dims
+        self._batch_shape, self._event_shape, self._validate_args = (
+            mean.shape[:-dims],
+            mean.shape[-dims:],
+            False,
+        )
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        """Draw mean + std * noise."""
+        mean = self.base_dist.loc
+        return mean + self.base_dist.scale * torch.randn(
+            *sample_shape, *mean.shape, dtype=mean.dtype, device=mean.device
+        )
+
+
+class _NormalTrace(_Independent):
+    """Independent normal samples of a trace; one sigma is not worth a logarithm for each of them."""
 
     def __init__(self, mean: Tensor, log_sigma: Tensor):
+        super().__init__(mean, log_sigma.exp().expand_as(mean), 2)
         self.log_sigma = log_sigma
-        super().__init__(Normal(mean, log_sigma.exp(), validate_args=False), 2, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        residual = (value - self.base_dist.loc) * (-self.log_sigma).exp()
-        constant = residual[0].numel() * (self.log_sigma.mean() + 0.5 * math.log(2 * math.pi))
-        return -0.5 * residual.square().sum((-2, -1)) - constant
+        mean = self.base_dist.loc
+        residual = (value - mean).flatten(-2)
+        count = residual.shape[-1]
+        if self.log_sigma.ndim:
+            residual = residual * (-self.log_sigma).exp().flatten()
+            return -0.5 * residual.square().sum(-1) - count * (self.log_sigma.mean() + HALF_LOG_TAU)
+        constant = count * (self.log_sigma + HALF_LOG_TAU)
+        return residual.square().sum(-1) * (-0.5 * (-2 * self.log_sigma).exp()) - constant
 
 
 class Gaussian(nn.Module):

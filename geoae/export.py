@@ -19,10 +19,12 @@ def decoder_json(model: Autoencoder, path: str | os.PathLike, *, dtype: str = "f
     """Write the decoder of a trained model for a browser: layers in words, weights as base64.
 
     The file holds ``latent``, ``channels``, ``length``, ``time`` (first and last sample), ``layers``
-    (type and shape of
-    each, in order) and ``weights``: all numbers in the order of the layers (weight, then bias),
-    little-endian.
-    The last layer, ``scale``, brings the trace back to the units of the data.
+    (type and
+    shape of each, in order) and ``weights``: all numbers in the order of the layers (weight, then bias). The
+    trace in the units of the data is the last layer's output times ``gain`` plus ``offset``, one
+    number for each
+    sample. Numbers are little-endian; gain and offset are single precision whatever `dtype`, as they
+    have units.
 
     Parameters
     ----------
@@ -49,11 +51,6 @@ def decoder_json(model: Autoencoder, path: str | os.PathLike, *, dtype: str = "f
         if words:
             layers.append(words)
             numbers += tensors
-    layers.append({"type": "scale", "shape": list(model.scale.offset.shape)})
-    numbers += [model.scale.gain.reshape(1), model.scale.offset]
-    flat = np.concatenate([n.detach().cpu().numpy().ravel() for n in numbers]).astype(
-        f"<f{np.dtype(dtype).itemsize}"
-    )
     content = {
         "latent": model.config["latent"],
         "channels": model.config["channels"],
@@ -62,10 +59,22 @@ def decoder_json(model: Autoencoder, path: str | os.PathLike, *, dtype: str = "f
         "units": model.trained.get("units", ""),
         "layers": layers,
         "dtype": dtype,
-        "weights": base64.b64encode(flat.tobytes()).decode(),
+        "weights": _packed(numbers, dtype),
+        "gain": float(model.scale.gain),
+        "offset": _packed([model.scale.offset], "float32"),
     }
     with whole(path) as part:
         part.write_text(json.dumps(content))
+
+
+def _packed(tensors: list[Tensor], dtype: str) -> str:
+    """Numbers as base64 of little-endian floats."""
+    flat = np.concatenate([t.detach().cpu().numpy().ravel() for t in tensors])
+    if np.abs(flat).max() > np.finfo(dtype).max:
+        raise ValueError(
+            f"a weight of {np.abs(flat).max():.3g} does not fit into {dtype}; use dtype='float32'"
+        )
+    return base64.b64encode(flat.astype(f"<f{np.dtype(dtype).itemsize}").tobytes()).decode()
 
 
 def _describe(layer: nn.Module) -> tuple[dict[str, Any], list[Tensor]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from . import nn as net
 from .arrays import to_batch
-from .dist import Delta, prior
+from .dist import prior
 from .model import Autoencoder
 from .objective import kl_to_prior
 
@@ -44,28 +44,29 @@ def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.D
     Returns
     -------
     codes : Dataset over (trace, latent)
-        ``mean`` and ``std`` of q(z|x); ``kl``, each latent's divergence from the prior [nats], NaN for
-        a point
-        posterior; ``sensitivity`` (latent), the rms change of the decoded trace for one standard
+        ``mean`` and ``std`` of q(z|x); unless the posterior is a point, ``kl``, each latent's divergence from
+        the prior [nats]; ``sensitivity`` (latent), the rms change of the decoded trace for one standard
         deviation of the latent [units of the data]. Coordinates of ``trace`` come along.
     """
     _needs_code(model)
     if "trace" not in data.dims:
         data = data.expand_dims("trace")
-    x = to_batch(data.transpose("trace", ...))
+    x = _fitting(data, model)
     like = next(model.parameters())
     model.eval()
     with torch.no_grad():
         parts = [_code(model.encode(torch.from_numpy(part).to(like))) for part in _split(x, batch)]
-    mean, std, kl = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
+    mean, std = (torch.cat(values).cpu() for values in zip(*parts, strict=True))
     dims = ("trace", "latent")
-    codes = xr.Dataset(
-        {"mean": (dims, mean), "std": (dims, std), "kl": (dims, kl, {"units": "nats"})},
-        {name: c for name, c in data.coords.items() if c.dims == ("trace",)},
+    values: dict[str, Any] = {"mean": (dims, mean.numpy()), "std": (dims, std.numpy())}
+    if model.variational:
+        values["kl"] = (dims, kl_to_prior(mean, std).numpy(), {"units": "nats"})
+    values["sensitivity"] = (
+        "latent",
+        _sensitivity(model, mean.numpy()),
+        {"units": data.attrs.get("units", "")},
     )
-    return codes.assign(
-        sensitivity=("latent", _sensitivity(model, mean), {"units": data.attrs.get("units", "")})
-    )
+    return xr.Dataset(values, {name: c for name, c in data.coords.items() if c.dims == ("trace",)})
 
 
 def decode(model: Autoencoder, z: Any) -> xr.DataArray:
@@ -257,9 +258,7 @@ def _by_trace(data: xr.DataArray, model: Autoencoder, score, seed: int, batch: i
     model.eval()
     like = next(model.parameters())
     with torch.no_grad(), net.forked_rng(seed, model):
-        parts = [
-            score(torch.from_numpy(x).to(like)) for x in _split(to_batch(data.transpose("trace", ...)), batch)
-        ]
+        parts = [score(torch.from_numpy(x).to(like)) for x in _split(_fitting(data, model), batch)]
     coords = {name: c for name, c in data.coords.items() if c.dims == ("trace",)}
     return xr.DataArray(torch.cat(parts).cpu().numpy(), coords, ("trace",))
 
@@ -284,14 +283,24 @@ def _needs_code(model: Any) -> None:
         raise TypeError(f"a {type(model).__name__} has no latents; build one with geoae.autoencoder(...)")
 
 
+def _fitting(data: xr.DataArray, model: Autoencoder) -> np.ndarray:
+    """Traces as a batch, if they are of the size that the model takes."""
+    x = to_batch(data.transpose("trace", ...))
+    wanted = (model.config.get("channels", x.shape[1]), model.config.get("length", x.shape[2]))
+    if x.shape[1:] != wanted:
+        raise ValueError(
+            f"data has {x.shape[1]} channels of {x.shape[2]} samples, the model expects {wanted[0]} of "
+            f"{wanted[1]}"
+        )
+    return x
+
+
 def _split(x: np.ndarray, batch: int) -> list[np.ndarray]:
     return [x[start : start + batch] for start in range(0, len(x), batch)]
 
 
-def _code(q) -> tuple[Tensor, Tensor, Tensor]:
-    if isinstance(q, Delta):
-        return q.mean, q.stddev, torch.full_like(q.mean, torch.nan)
-    return q.mean, q.stddev, kl_to_prior(q.mean, q.stddev)
+def _code(q: Any) -> tuple[Tensor, Tensor]:
+    return q.mean, q.stddev
 
 
 def _decoded(model: Autoencoder, z: Tensor) -> Tensor:
@@ -390,7 +399,14 @@ def attribute(
     ValueError
         For fewer than 20 traces, NaN, or a parameter that is the same on all traces.
     """
-    names = [parameters] if isinstance(parameters, str) else list(parameters)
+    if not 0 < level < 1 or bootstraps < 1 or permutations < 1 / (1 - level) - 1:
+        raise ValueError(
+            f"level={level}, bootstraps={bootstraps}, permutations={permutations} cannot tell; level "
+            f"lies between 0 "
+            f"and 1, and {permutations} permutations reach p = {1 / (permutations + 1):.3g} at best, "
+            f"above {1 - level:.3g}"
+        )
+    names = [parameters] if isinstance(parameters, str) else list(dict.fromkeys(parameters))
     z, y = _codes_and_parameters(codes, names)
     kl, active = _activity(codes, z)
     rng = np.random.default_rng(seed)
@@ -430,6 +446,13 @@ def _codes_and_parameters(codes: xr.Dataset, names: list[str]) -> tuple[np.ndarr
     for name in names:
         if name not in known:
             raise KeyError(f"the codes carry no parameter {name!r}; they carry {', '.join(known) or 'none'}")
+    if not names:
+        raise ValueError(f"no parameter to ask about; the codes carry {', '.join(known) or 'none'}")
+    words = [name for name in names if codes[name].dtype.kind not in "biuf"]
+    if words:
+        raise ValueError(
+            f"parameter {words[0]!r} holds {codes[words[0]].dtype}, not numbers; give it as numbers"
+        )
     if len(z) < FEWEST:
         raise ValueError(f"{len(z)} traces are too few to tell anything; give {FEWEST} or more")
     y = np.stack([codes[name].values.astype(float) for name in names], 1)
@@ -449,7 +472,7 @@ def _codes_and_parameters(codes: xr.Dataset, names: list[str]) -> tuple[np.ndarr
 
 def _activity(codes: xr.Dataset, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Divergence from the prior per latent, and which latents are in use."""
-    if "kl" in codes and codes["kl"].notnull().all():
+    if "kl" in codes:
         kl = codes["kl"].mean("trace").values
         return kl, kl > ACTIVE
     if "std" in codes and (codes["std"] > 0).all():
@@ -514,7 +537,7 @@ def _held_out(fit, features: np.ndarray, y: np.ndarray, folds: list[np.ndarray])
 
 
 def _smooth(seed: int):
-    """Smooth regression: ridge on radial functions around some of the traces (Nystroem).
+    """Smooth regression: ridge on the latents and radial functions around some traces (Nystroem).
 
     The strength of the ridge is chosen by leave-one-out. Where there is little data it falls back to
     the mean,
@@ -522,14 +545,16 @@ def _smooth(seed: int):
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     def fit(z: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
         centres = min(20 if z.shape[1] == 1 else 300, len(z))
         pipeline = make_pipeline(
             StandardScaler(),
-            Nystroem(gamma=1 / z.shape[1], n_components=centres, random_state=seed),
+            make_union(
+                FunctionTransformer(), Nystroem(gamma=1 / z.shape[1], n_components=centres, random_state=seed)
+            ),
             RidgeCV(np.logspace(-5, 2, 8), alpha_per_target=y.shape[1] > 1),
         )
         return pipeline.fit(z, y).predict(new).reshape(len(new), -1)

@@ -10,6 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class Model(nn.Module, ABC):
 
 def _without_nan(scaled: Tensor) -> Tensor:
     """Zeros, the mean of a scaled trace, where samples are missing."""
-    return scaled.nan_to_num(0.0, torch.inf, -torch.inf)
+    return scaled.nan_to_num_(0.0, torch.inf, -torch.inf)
 
 
 class Autoencoder(Model):
@@ -317,8 +318,10 @@ def autoencoder(
     torch.Size([7, 3])
     """
     length, channels = _size(length, channels, like)
+    latent, kernel, stride = _whole(latent=latent, kernel=kernel, stride=stride)
+    (hidden,) = _whole(0, hidden=hidden)
+    widths, decoder_widths = _widths(widths), _widths(decoder_widths)
     config = {"builder": "autoencoder", **{k: v for k, v in locals().items() if k != "like"}}
-    _check_count(latent=latent, length=length, channels=channels)
     net.choose(POSTERIORS, posterior, "posterior")
     if tied and posterior != "point":
         raise ValueError(
@@ -375,9 +378,9 @@ def denoiser(
     build, usual = net.choose(DENOISERS, kind, "kind of denoiser")
     own = {"widths": widths, "kernel": kernel, "stride": stride}
     network_words = {name: usual[name] if value is None else value for name, value in own.items()}
+    network_words["widths"] = _widths(network_words["widths"])
     config = {"builder": "denoiser", "length": length, "channels": channels, "kind": kind, **network_words}
     config |= {"sigma": sigma, "scale": scale, "seed": seed}
-    _check_count(length=length, channels=channels)
     noise = _likelihood("gaussian", sigma, False, (channels, length))
     with net.forked_rng(seed):
         network = build(channels, length, **network_words)
@@ -389,16 +392,27 @@ BUILDERS = {"autoencoder": autoencoder, "denoiser": denoiser}
 
 def _size(length: int | None, channels: int, like: Any) -> tuple[int, int]:
     if like is not None:
+        if "time" not in getattr(like, "dims", ()):
+            raise TypeError(
+                f"like is a {type(like).__name__}; give labelled traces, a DataArray with a dimension 'time'"
+            )
         return like.sizes["time"], like.sizes.get("channel", 1)
     if length is None:
         raise ValueError("how long are the traces? give length=..., or like=traces to take it from them")
+    length, channels = _whole(length=length, channels=channels)
     return length, channels
 
 
-def _check_count(**counts: int) -> None:
+def _whole(least: int = 1, **counts: Any) -> tuple[int, ...]:
+    """Whole numbers, NumPy's included, as plain ones."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} is {count!r}; it must be a whole number from 1 up")
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < least:
+            raise ValueError(f"{name} is {count!r}; it must be a whole number from {least} up")
+    return tuple(int(count) for count in counts.values())
+
+
+def _widths(widths: Any) -> list[int] | None:
+    return None if widths is None else [_whole(width=width)[0] for width in widths]  # a list, as JSON has it
 
 
 def _head(posterior: str, latent: int, code: str, top: int | None):
@@ -529,19 +543,29 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if "geoae" not in metadata:
             raise ValueError(f"{path} is a safetensors file, but not a model saved by geoae")
         text = json.loads(metadata["geoae"])
-        missing = {"format", "model", "trained", "card"} - text.keys()
-        if missing:
-            raise ValueError(f"{path} is damaged: it does not say its {', '.join(sorted(missing))}")
-        if text["format"] > FORMAT:
-            raise ValueError(
-                f"{path} has format {text['format']}; this geoae reads up to {FORMAT}, update geoae"
-            )
+        _check_text(text, path)
         tensors = load_tensors(path.read_bytes())
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a model saved by geoae, or it is damaged ({error})") from error
     if metadata.get("sha256") != digest(tensors):
         raise ValueError(f"{path} is damaged: its weights do not match their sha256; fetch or train it again")
     return text, tensors
+
+
+def _check_text(text: Any, path: Path) -> None:
+    """Hold what a file says of itself against what every model file says."""
+    kinds = {"format": int, "model": dict, "trained": dict, "card": dict}
+    missing = kinds.keys() - (text.keys() if isinstance(text, dict) else ())
+    if missing:
+        raise ValueError(f"{path} is damaged: it does not say its {', '.join(sorted(missing))}")
+    for name, kind in kinds.items():
+        if type(text[name]) is not kind:
+            raise ValueError(f"{path} is damaged: its {name} is {text[name]!r:.40}, no {kind.__name__}")
+    rate = text["trained"].get("rate")
+    if rate is not None and not (isinstance(rate, int | float) and rate > 0):
+        raise ValueError(f"{path} is damaged: its sampling rate is {rate!r:.40}")
+    if text["format"] > FORMAT:
+        raise ValueError(f"{path} has format {text['format']}; this geoae reads up to {FORMAT}, update geoae")
 
 
 def _build(config: dict[str, Any], path: str | os.PathLike) -> Model:
@@ -549,13 +573,20 @@ def _build(config: dict[str, Any], path: str | os.PathLike) -> Model:
     try:
         with torch.device("meta"):  # shapes only: a hostile size takes no memory
             return net.choose(BUILDERS, words.pop("builder"), "builder")(**words)
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path} describes a model this geoae cannot build ({error})") from error
 
 
 def _check_shapes(model: Model, tensors: Mapping[str, Tensor], path: str | os.PathLike) -> None:
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
+    kinds = {value.dtype for value in tensors.values() if value.dtype != torch.bool}
+    if len(kinds) > 1 or not all(kind.is_floating_point for kind in kinds):
+        raise ValueError(
+            f"{path} holds numbers of types {', '.join(map(str, kinds))}; wanted floats of one kind"
+        )
+    if not all(value.isfinite().all() for value in tensors.values()):
+        raise ValueError(f"{path} holds weights that are NaN or inf; train the model again")
     wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
     if wrong:
         name = wrong[0]

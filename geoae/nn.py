@@ -27,11 +27,12 @@ def device(name: str | torch.device | None = None) -> torch.device:
     >>> device("cpu")
     device(type='cpu')
     """
-    if name is not None:
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    there = ["cpu", *["cuda"] * torch.cuda.is_available(), *["mps"] * torch.backends.mps.is_available()]
+    if name is None:
+        return torch.device(there[-1])
+    if str(name).split(":")[0] not in there:
+        raise ValueError(f"no device {str(name)!r} here; choose from {', '.join(there)}")
+    return torch.device(name)
 
 
 def choose(table: dict[str, Any], word: str, what: str) -> Any:
@@ -467,17 +468,16 @@ class MaskNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         parts = self.analysis(x.flatten(0, 1)[:, None])
-        parts = parts.reshape(
-            *x.shape[:2], self.filters, 2, -1
-        )  # trace, channel, filter, real and imaginary, time
+        # trace, channel, filter, real and imaginary, time
+        parts = parts.reshape(*x.shape[:2], self.filters, 2, -1)
         power = parts.square().sum(3) + 1e-6
-        floor = (
-            power.median(-1, keepdim=True).values / 0.693
-        )  # the median of an exponential is ln 2 of its mean
-        above = (power / floor).log()
-        h = torch.cat([above / 3, power.log() / 4], 1).flatten(1, 2)
+        silent = power.amax(2, keepdim=True) <= 1e-6  # a gap, which says nothing of the noise
+        median = power.masked_fill(silent, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(1e-6)
+        above = (power / (median / 0.693)).log()  # the median of an exponential is ln 2 of its mean
+        seen = torch.cat([above / 3, power.log() / 4], 1).masked_fill(silent.repeat(1, 2, 1, 1), 0.0)
         gate = 1.5 * (above - 1.0)  # a factor e above the floor is where the gate is half open
-        gain = torch.sigmoid(gate + self.leave(self.blocks(self.enter(h))).reshape(power.shape))
+        logits = self.leave(self.blocks(self.enter(seen.flatten(1, 2)))).reshape(power.shape)
+        gain = torch.sigmoid(gate + logits)
         return self.synthesis((parts * gain[:, :, :, None]).flatten(0, 1).flatten(1, 2)).reshape(x.shape)
 
 

@@ -200,8 +200,11 @@ def contractive_closed(trip: Trip, weight: Tensor) -> Tensor:
 
 
 def sum_of_squares(model: Model) -> Tensor:
-    """Sum of squares of all weight matrices; biases are not penalised."""
-    return torch.stack([p.square().sum() for p in model.parameters() if p.ndim > 1]).sum()
+    """Sum of squares of all weight matrices; biases and the likelihood's sigma are not penalised."""
+    own = {id(p) for p in model.likelihood.parameters()}
+    return torch.stack(
+        [p.square().sum() for p in model.parameters() if p.ndim > 1 and id(p) not in own]
+    ).sum()
 
 
 def _code(trip: Trip, term: str) -> Any:
@@ -353,8 +356,8 @@ class Objective:
         if self.l2:
             means["l2"] = sum_of_squares(model)
         weights = self._weights | {"kl": _at(self.kl, share)}
-        loss: Any = sum(weights[name] * value for name, value in means.items())
-        return loss, means
+        first, *others = [value if weights[k] == 1.0 else weights[k] * value for k, value in means.items()]
+        return sum(others, first), means
 
     def term(self, name: str, model: Model) -> Term:
         """Return the function of a trip behind a name, with this objective's settings in it."""

@@ -42,10 +42,9 @@ def run(path, z):
             x = full[:, layer["padding"] : stop] + bias[:, None]
         elif layer["type"] == "relu":
             x = np.maximum(x, 0)
-        elif layer["type"] == "scale":
-            x = x.reshape(layer["shape"]) * take(1)[0] + take(*layer["shape"])
     assert at == len(flat)
-    return x
+    offset = np.frombuffer(base64.b64decode(spec["offset"]), "<f4")
+    return (x.ravel() * spec["gain"] + offset).reshape(spec["channels"], spec["length"])
 
 
 @pytest.mark.parametrize(("dtype", "off"), [("float32", 1e-5), ("float16", 5e-3)])
@@ -60,6 +59,22 @@ def test_the_file_decodes_as_the_model(network, dtype, off, tmp_path):
         np.testing.assert_allclose(
             run(tmp_path / "decoder.json", z)[0], latent.decode(model, z[None])[0], atol=off
         )
+
+
+def test_large_units_survive_half_precision(tmp_path):
+    x = 1e6 * geoae.synth.damped_oscillations(32)
+    model = geoae.autoencoder(like=x, latent=2, widths=(16,))
+    geoae.fit(model, x, epochs=1)
+    decoder_json(model, tmp_path / "decoder.json")
+    z = np.array([0.3, -1.0])
+    np.testing.assert_allclose(
+        run(tmp_path / "decoder.json", z)[0], latent.decode(model, z[None])[0], atol=5e3
+    )
+    model.decoder[0].weight.data[0, 0] = 1e6
+    with pytest.raises(
+        ValueError, match="a weight of 1e\\+06 does not fit into float16; use dtype='float32'"
+    ):
+        decoder_json(model, tmp_path / "decoder.json")
 
 
 def test_layers_a_browser_does_not_know_are_refused(tmp_path):

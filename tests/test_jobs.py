@@ -50,7 +50,8 @@ def test_a_denoiser_from_clean_signals_and_noise_gives_back_what_came_in(tmp_pat
         assert (a.data == b.data).all()
         np.testing.assert_allclose(b.data + n.data, x.data, atol=1e-9)
     record = geoae.read(tmp_path / "clean.mseed")
-    xr.testing.assert_allclose(record.pipe(geoae.denoise, model), geoae.denoise(record, model))
+    again = geoae.to_stream(record.pipe(geoae.denoise, model))
+    np.testing.assert_allclose(again[0].data, geoae.denoise(stream_out, model)[0].data, atol=1e-3)
     assert geoae.plot.before_after(stream, stream_out).axes
 
 

@@ -127,7 +127,7 @@ def test_the_interval_holds_the_value_for_other_traces():
     for seed in range(20):
         a, noise = np.random.default_rng(seed).standard_normal((2, 1500))
         table = latent.attribute(
-            planted([a + noise], {"a": a}), ["a"], permutations=1, bootstraps=200, seed=seed
+            planted([a + noise], {"a": a}), ["a"], permutations=20, bootstraps=200, seed=seed
         )
         inside += float(table.r2_low[0, 0]) <= 0.5 <= float(table.r2_high[0, 0])
     assert inside >= 16  # 19 expected; 15 or fewer has a chance of 0.03 %
@@ -155,7 +155,7 @@ def test_spearman_and_mutual_information_agree_with_their_libraries(uniform, rng
     assert float(table.spearman[0, 0]) == pytest.approx(spearmanr(z, a).statistic)
     x = rng.standard_normal(2000)
     y = 0.8 * x + 0.6 * rng.standard_normal(2000)
-    normal = latent.attribute(planted([x], {"y": y}), ["y"], permutations=10)
+    normal = latent.attribute(planted([x], {"y": y}), ["y"], permutations=20)
     assert float(normal.mutual_information[0, 0]) == pytest.approx(-0.5 * np.log(1 - 0.64), abs=0.06)
 
 
@@ -168,6 +168,8 @@ def test_the_same_seed_gives_the_same_table(uniform):
     ("change", "error", "message"),
     [
         ({"names": ["c"]}, KeyError, "the codes carry no parameter 'c'; they carry a, b"),
+        ({"names": []}, ValueError, "no parameter to ask about; the codes carry a, b"),
+        ({"a": np.full(N, "x")}, ValueError, "parameter 'a' holds <U1, not numbers; give it as numbers"),
         ({"traces": 19}, ValueError, "19 traces are too few to tell anything; give 20 or more"),
         ({"a": np.full(N, 2.0)}, ValueError, "parameter 'a' is 2 on every trace"),
         ({"a": np.r_[np.nan, np.ones(N - 1)]}, ValueError, "parameter 'a' is NaN or inf on 1 traces"),
@@ -178,6 +180,23 @@ def test_bad_questions_get_good_answers(uniform, change, error, message):
     codes = planted(list(uniform), parameters).isel(trace=slice(change.get("traces")))
     with pytest.raises(error, match=message):
         latent.attribute(codes, change.get("names", ["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"permutations": 10}, {"permutations": 0}, {"level": 1.0}, {"level": 95}, {"bootstraps": 0}]
+)
+def test_settings_that_cannot_tell_are_refused(uniform, options):
+    codes = planted(list(uniform), dict(zip("ab", uniform, strict=True)))
+    with pytest.raises(ValueError, match="cannot tell; level lies between 0 and 1, and"):
+        latent.attribute(codes, ["a"], **options)
+
+
+def test_an_exact_code_has_an_r2_of_one_on_few_traces_too():
+    for seed in range(10):
+        a = np.random.default_rng(seed).standard_normal(50)
+        table = latent.attribute(planted([a], {"a": a}), ["a", "a"], permutations=20, bootstraps=20)
+        assert table.parameter.values.tolist() == ["a"]
+        assert float(table.r2[0, 0]) > 0.995
 
 
 # -------------------------------------------------------------------------------------- trained models
@@ -194,10 +213,13 @@ def test_codes_carry_parameters_and_divergences(vae, oscillations):
 
 def test_a_point_posterior_has_no_divergence(oscillations):
     codes = geoae.encode(oscillations, geoae.autoencoder(like=oscillations, network="linear"))
-    assert codes.kl.isnull().all()
+    assert "kl" not in codes
     assert (codes["std"] == 0).all()
     table = latent.attribute(codes, ["k"], permutations=20, bootstraps=20)
     assert table.active.all()
+    assert geoae.plot.attribution(table).axes
+    assert geoae.plot.codes_against(codes, ["k"]).axes
+    assert geoae.plot.codes(codes, colour="k").axes
 
 
 def test_sensitivity_is_the_finite_difference_of_the_decoder(vae, oscillations):
@@ -238,6 +260,12 @@ def test_draws_from_the_prior_depend_on_the_seed_alone(vae, oscillations):
         geoae.generate(geoae.autoencoder(like=oscillations), 5)
     with pytest.raises(ValueError, match="n is 0"):
         geoae.generate(vae, 0)
+
+
+def test_traces_of_another_length_are_refused(vae, oscillations):
+    for ask_of in (geoae.encode, latent.anomaly):
+        with pytest.raises(ValueError, match="data has 1 channels of 40 samples, the model expects 1 of 50"):
+            ask_of(oscillations.isel(time=slice(40)), vae)
 
 
 def test_a_denoiser_has_no_latents(denoiser, oscillations):

@@ -246,10 +246,33 @@ def rewritten(path, change):
             r"is \(.*\) in the file, \(1000000000, .*\) in the model",
         ),
         (lambda a: a.pop("trained"), "is damaged: it does not say its trained"),
+        (lambda a: a.update(trained=[]), r"is damaged: its trained is \[\], no dict"),
+        (lambda a: a.update(format="x"), "is damaged: its format is 'x', no int"),
+        (lambda a: a["trained"].update(rate="abc"), "is damaged: its sampling rate is 'abc'"),
+        (lambda a: a["model"].update(stride=0), "describes a model this geoae cannot build .stride is 0"),
+        (lambda a: a["model"].update(like=5), "describes a model this geoae cannot build .like is a int"),
     ],
 )
 def test_a_recipe_that_lies_is_refused(saved, change, message):
     rewritten(saved, change)
+    with pytest.raises(ValueError, match=message):
+        geoae.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (lambda t: t * torch.nan, "holds weights that are NaN or inf"),
+        (lambda t: t.long(), "holds numbers of types .*; wanted floats of one kind"),
+        (lambda t: t.double(), "holds numbers of types .*; wanted floats of one kind"),
+    ],
+)
+def test_weights_that_no_training_left_are_refused(saved, weights, message):
+    tensors = load_file(saved)
+    tensors["encoder.1.weight"] = weights(tensors["encoder.1.weight"])
+    with safe_open(saved, "pt") as file:
+        metadata = file.metadata() | {"sha256": geoae.model.digest(tensors)}
+    save_file(tensors, saved, metadata)
     with pytest.raises(ValueError, match=message):
         geoae.load(saved)
 
@@ -286,6 +309,13 @@ def test_saving_into_no_folder_says_what_to_type(vae, tmp_path):
 def test_words_that_make_no_model_say_why(words, message):
     with pytest.raises(ValueError, match=message):
         geoae.autoencoder(**{"length": 50, **words})
+
+
+def test_numbers_of_numpy_are_numbers():
+    model = geoae.autoencoder(np.int64(20), latent=np.int64(3), widths=np.array([10]))
+    assert json.loads(json.dumps(model.config)) == model.config
+    with pytest.raises(TypeError, match="like is a ndarray; give labelled traces"):
+        geoae.autoencoder(like=np.zeros((3, 20)))
 
 
 def test_the_seed_decides_the_first_weights():

@@ -160,3 +160,5 @@ def test_reset_depends_on_the_seed_alone():
 def test_the_device_is_the_one_asked_for():
     assert net.device("cpu") == torch.device("cpu")
     assert net.device().type in ("cpu", "cuda", "mps")
+    with pytest.raises(ValueError, match="no device 'foo' here; choose from cpu"):
+        net.device("foo")

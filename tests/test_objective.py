@@ -38,10 +38,10 @@ def test_the_contractive_penalty_of_a_linear_encoder_is_its_frobenius_norm():
 
 
 def test_the_gradient_of_l2_is_twice_lambda_w():
-    model = geoae.autoencoder(20, widths=(5,))
+    model = geoae.autoencoder(20, widths=(5,), sigma="per sample")  # whose sigma is no weight matrix
     loss, terms = Objective(reconstruction=0.0, l1=1e-30, l2=0.1)(model, torch.zeros(2, 1, 20))
     loss.backward()
-    weights = [p for p in model.parameters() if p.ndim > 1]
+    weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
     torch.testing.assert_close(terms["l2"], sum(w.square().sum() for w in weights))
     for w in weights:
         torch.testing.assert_close(w.grad, 0.2 * w)

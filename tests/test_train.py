@@ -148,6 +148,30 @@ def test_expected_active_units_counts_the_eigenvalues_above_the_variance():
     assert expected_active_units(x[:10], 2.0) == 2  # fewer traces than samples
 
 
+def test_held_out_pairs_are_judged_as_pairs(traces):
+    """Held-out data with targets of their own count as the same traces held out by a share would."""
+    model = small(traces)
+    history = geoae.fit(model, traces, target=-traces, valid=(traces, -traces), epochs=60, batch=16)
+    valid = history.loss.sel(split="valid").values
+    assert valid.min() < 0.8 * valid[0]
+    x = geoae.arrays.to_batch(traces)
+    with torch.no_grad():
+        loss, _ = geoae.Objective()(model, torch.from_numpy(x), torch.from_numpy(-x))
+    assert loss.item() == pytest.approx(valid.min(), rel=1e-5)
+    with pytest.raises(
+        ValueError, match=r"give held-out traces as valid=\(data, target\), as training has targets"
+    ):
+        geoae.fit(model, traces, target=-traces, valid=traces)
+    with pytest.raises(ValueError, match="give held-out traces as valid=data, as training has no targets"):
+        geoae.fit(model, traces, valid=(traces, traces))
+
+
+def test_traces_without_a_time_axis_have_no_rate(traces):
+    model = small(traces)
+    geoae.fit(model, traces.drop_vars("time"), epochs=1, valid=np.float32(0.1))
+    assert model.trained["rate"] is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

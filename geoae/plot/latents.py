@@ -271,6 +271,10 @@ def _cell(ax: Axes, x: float, y: float, r2: np.ndarray, active: bool, narrow: bo
 
 
 def _kl_bars(ax: Axes, kl: np.ndarray, active: np.ndarray) -> None:
+    if np.isnan(kl).all():
+        ax.axis("off")
+        ax.text(0.05, 0.5, "no KL: the code\nis a point", transform=ax.transAxes, color=MUTED, va="center")
+        return
     ax.barh(range(kl.size), kl, height=0.5, color=[BLUE if on else MUTED for on in active])
     beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
     for y, value in enumerate(kl):

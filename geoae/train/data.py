@@ -4,8 +4,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,14 @@ def describe(data: Any) -> dict[str, Any]:
     """What a model file says of the traces it was trained on."""
     if isinstance(data, Cache):
         return data.about
+    if "time" not in data.coords:
+        return {
+            "time": [0.0, data.sizes["time"] - 1.0],
+            "rate": None,
+            "channels": [],
+            "units": "",
+            "time_units": "samples",
+        }
     at = data["time"].values
     seconds = (at - at[0]) / np.timedelta64(1, "s") if np.issubdtype(at.dtype, np.datetime64) else at
     return {
@@ -147,9 +156,9 @@ def split(model: Model, data: Any, target: Any, valid: Any, seed: int) -> tuple[
         raise ValueError(f"data has {len(x)} traces and target {len(y)}; they must go in pairs")
     if isinstance(data, Cache) and target is not None:
         raise ValueError("a cache is in an order of its own, so a target cannot go with it; leave target out")
-    if not isinstance(valid, int | float):
-        held_out = source(model, valid, "valid")
-        return (x, y), (held_out, held_out)
+    if not isinstance(valid, Real):
+        return (x, y), _held_out(model, valid, target is not None)
+    valid = float(valid)
     if not 0 <= valid < 1:
         raise ValueError(f"valid is {valid}; it is the share of traces held out, from 0 to below 1")
     if not valid:
@@ -163,6 +172,23 @@ def split(model: Model, data: Any, target: Any, valid: Any, seed: int) -> tuple[
     held, kept = order[:count], np.sort(order[count:])
     seen = x[kept]
     return (seen, seen if y is x else y[kept]), (x[held], y[held])
+
+
+def _held_out(model: Model, valid: Any, paired: bool) -> Pair:
+    """Held-out traces of their own: alone, or where there are targets as (data, target)."""
+    if paired != isinstance(valid, tuple):
+        wanted = (
+            "valid=(data, target), as training has targets"
+            if paired
+            else "valid=data, as training has no targets"
+        )
+        raise ValueError(f"give held-out traces as {wanted}; or valid=0.1 for a share")
+    seen, goal = valid if paired else (valid, valid)
+    x = source(model, seen, "valid")
+    y = x if goal is seen else source(model, goal, "valid target")
+    if len(x) != len(y):
+        raise ValueError(f"valid has {len(x)} traces and its target {len(y)}; they must go in pairs")
+    return x, y
 
 
 def source(model: Model, data: Any, name: str) -> Source:
@@ -203,29 +229,27 @@ def _check_shape(model: Model, shape: tuple[int, ...], name: str) -> None:
         )
 
 
-def batches(x: Source, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def batches(x: Source, size: int, seed: int, epoch: int) -> Sequence[Tensor]:
     """Rows of each step of an epoch: all traces once, in an order that depends on (seed, epoch) alone.
 
     A file is read in runs of neighbours, which are in random order already, beginning somewhere else
     each time.
     """
     rng = np.random.default_rng([seed, ORDER, epoch])
-    if isinstance(x, np.ndarray):
-        rows = (np.arange(len(x)) + rng.integers(len(x))) % len(x)
-        runs = np.split(rows, range(size, len(x), size))
-        return [runs[i] for i in rng.permutation(len(runs))]
-    return np.split(rng.permutation(len(x)), range(size, len(x), size))
+    if isinstance(x, Tensor):
+        return torch.from_numpy(rng.permutation(len(x))).to(x.device).split(size)
+    runs = torch.from_numpy((np.arange(len(x)) + rng.integers(len(x))) % len(x)).split(size)
+    return [runs[i] for i in rng.permutation(len(runs))]
 
 
-def take(x: Source, rows: np.ndarray, model: Model) -> Tensor:
-    """Some traces as a tensor where the model is."""
-    like = next(model.parameters())
-    if isinstance(x, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(x[rows])).to(like)
-    return x[torch.from_numpy(rows).to(like.device)]
+def take(x: Source, rows: Tensor, like: Tensor) -> Tensor:
+    """Some traces as a tensor of the same type and in the same place as another."""
+    return (
+        x[rows] if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x[rows.numpy()])).to(like)
+    )
 
 
-def pieces(x: Source, model: Model, size: int) -> Iterator[Tensor]:
+def pieces(x: Source, size: int, like: Tensor) -> Iterator[Tensor]:
     """All traces in order, some at a time."""
-    for start in range(0, len(x), size):
-        yield take(x, np.arange(start, min(start + size, len(x))), model)
+    for rows in torch.arange(len(x)).split(size):
+        yield take(x, rows.to(x.device) if isinstance(x, Tensor) else rows, like)

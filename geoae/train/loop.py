@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -76,9 +77,9 @@ def fit(
     corrupt : callable, optional
         ``corrupt(x, rng) -> x`` on arrays (trace, channel, time), anew at every step; the model sees the
         corrupted traces and is asked for the clean ones. See `geoae.AddNoise`, `geoae.Mask`.
-    valid : float or DataArray
-        Traces held out: a share of `data`, or traces of their own. The weights of the epoch that did best
-        on them are kept.
+    valid : float, DataArray or (DataArray, DataArray)
+        Traces held out: a share of `data`, or traces of their own, with `target` as (data, target). The
+        weights of the epoch that did best on them are kept.
     epochs, batch : int
         Passes over the data; traces per step.
     lr, weight_decay : float
@@ -161,14 +162,14 @@ def fit(
     )
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; it must be 1 or more")
-    if patience is not None and isinstance(valid, int | float) and not valid:
+    if patience is not None and isinstance(valid, Real) and not valid:
         raise ValueError(
             "patience counts epochs without improvement on held-out traces; give valid=0.1 as well"
         )
     model.to(net.device(device))
     train, held_out = split(model, data, target, valid, seed)
     if isinstance(model.scale, net.SetScale):
-        model.scale.measure(pieces(train[0], model, 4096))
+        model.scale.measure(pieces(train[0], 4096, next(model.parameters())))
     _check_probabilities(model, train[1])
     about = {
         "model": model.config,
@@ -228,6 +229,7 @@ class Loop:
     ):
         self.model, self.train, self.held_out = model, train, held_out
         self.plan, self.keeper, self.report = plan, keeper, report
+        self.like = next(model.parameters())
         self.step = Step(model, plan.objective, plan.precision)
         self.spread: nn.Module = DistributedDataParallel(self.step) if _world() > 1 else self.step
         self.per_epoch = math.ceil(len(train[0]) / plan.batch)
@@ -258,9 +260,8 @@ class Loop:
     def run(self, optimiser: torch.optim.Optimizer, progress: Progress, seed: int) -> float:
         """One training, from where it stands to the last epoch; returns the loss that it is judged by."""
         model, plan, best = self.model, self.plan, progress.best
-        sigma = sigma_schedule(
-            model, take(self.train[0], np.arange(min(len(self.train[0]), 4096)), model), plan.anneal
-        )
+        some = next(pieces(self.train[0], 4096, self.like))
+        sigma = sigma_schedule(model, some, plan.anneal)
         try:
             for epoch in range(len(progress.rows), plan.epochs):
                 self.epoch(optimiser, progress, sigma, seed, epoch)
@@ -294,8 +295,8 @@ class Loop:
             for group in optimiser.param_groups:
                 group["lr"] = plan.lr * plan.schedule(share)
             sigma(share)
-            seen = take(x, rows, self.model)
-            wanted = seen if y is x else take(y, rows, self.model)
+            seen = take(x, rows, self.like)
+            wanted = seen if y is x else take(y, rows, self.like)
             loss, numbers = self.forward(seen, wanted, seed, progress.step, share)
             if not math.isfinite(numbers["loss"].item()):
                 raise ValueError(self.diagnosis(rows, numbers, seed, progress.step, share))
@@ -373,10 +374,9 @@ class Loop:
         self.model.eval()
         x, y = pair
         seen = []
-        for step, start in enumerate(range(0, len(x), batch)):
-            rows = np.arange(start, min(start + batch, len(x)))
-            goal = take(y, rows, self.model)
-            given = goal if y is x else take(x, rows, self.model)
+        for step, rows in enumerate(torch.arange(len(x)).split(batch)):
+            goal = take(y, rows, self.like)
+            given = goal if y is x else take(x, rows, self.like)
             if self.plan.corrupt is not None:
                 given = self.corrupted(given, seed, step)
             net.reseed(goal.device, seed + step)
@@ -387,9 +387,7 @@ class Loop:
             seen.append((len(rows), _numbers(loss, terms)))
         return _means(seen)
 
-    def diagnosis(
-        self, rows: np.ndarray, numbers: dict[str, Tensor], seed: int, step: int, share: float
-    ) -> str:
+    def diagnosis(self, rows: Tensor, numbers: dict[str, Tensor], seed: int, step: int, share: float) -> str:
         """Which term stopped being a number, at which step and on which trace."""
         name = next(name for name in reversed(numbers) if not math.isfinite(numbers[name].item()))
         trace = next((int(row) for row in rows if not self._finite_alone(int(row), seed, step, share)), None)
@@ -397,7 +395,7 @@ class Loop:
         return f"{name} became {numbers[name].item()} at step {step}, {where}; try a smaller lr, or clip=1.0"
 
     def _finite_alone(self, row: int, seed: int, step: int, share: float) -> bool:
-        x, y = (take(part, np.array([row]), self.model) for part in self.train)
+        x, y = (take(part, torch.tensor([row]), self.like) for part in self.train)
         if self.plan.corrupt is not None:
             x = self.corrupted(x, seed, step)
         return math.isfinite(self.step(x, y, share, None)[0].item())
@@ -449,7 +447,7 @@ def _check_probabilities(model: Model, y: Source) -> None:
     """Hold targets against what a Bernoulli trace can be."""
     if not isinstance(model.likelihood, Bernoulli):
         return
-    for piece in pieces(y, model, 4096):
+    for piece in pieces(y, 4096, next(model.parameters())):
         offset, gain = model.scale(piece)
         low, high = ((piece - offset) / gain).aminmax()
         if low < -1e-6 or high > 1 + 1e-6:
