@@ -91,7 +91,7 @@ class Diagonal(nn.Linear):
 
     def forward(self, h: Tensor) -> Independent:  # type: ignore[override]  # noqa: D102
         mean, log_std = super().forward(h).chunk(2, -1)
-        return _Independent(mean, log_std.exp(), 1)
+        return Normals(mean, log_std.exp(), 1)
 
 
 class Full(nn.Linear):
@@ -116,7 +116,7 @@ class Full(nn.Linear):
         return MultivariateNormal(mean, scale_tril=lower, validate_args=False)
 
 
-class _Independent(Independent):
+class Normals(Independent):
     """Independent normals, built without the broadcasts and checks that take as long as a small step."""
 
     def __init__(self, mean: Tensor, std: Tensor, dims: int):
@@ -138,7 +138,7 @@ class _Independent(Independent):
         )
 
 
-class _NormalTrace(_Independent):
+class _NormalTrace(Normals):
     """Independent normal samples of a trace; one sigma is not worth a logarithm for each of them."""
 
     def __init__(self, mean: Tensor, log_sigma: Tensor):

@@ -355,7 +355,7 @@ class Objective:
         means = {name: self.term(name, model)(trip).mean() for name in self._weights if name != "l2"}
         if self.l2:
             means["l2"] = sum_of_squares(model)
-        weights = self._weights | {"kl": _at(self.kl, share)}
+        weights = self.weights_at(share)
         first, *others = [value if weights[k] == 1.0 else weights[k] * value for k, value in means.items()]
         return sum(others, first), means
 
@@ -376,6 +376,10 @@ class Objective:
         if name == "activity":
             return lambda trip: activity(trip, self.layer_weights)
         return {"reconstruction": reconstruction, "kl": kl, "l1": l1}[name]
+
+    def weights_at(self, share: float) -> dict[str, float]:
+        """Weights after a share of the run, of every term that counts at its end."""
+        return self._weights | {"kl": _at(self.kl, share)}
 
     def weights(self) -> dict[str, float]:
         """Weights that are not zero, at the end of the run, as plain numbers."""

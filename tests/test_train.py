@@ -94,6 +94,18 @@ def test_the_best_of_several_restarts_is_kept(traces):
     assert history.attrs["restart_losses"].index(min(losses)) in (0, 1, 2)
 
 
+@pytest.mark.parametrize("words", [{"posterior": "diagonal"}, {}])
+def test_restarts_side_by_side_end_where_restarts_in_turn_do(traces, words, monkeypatch):
+    together, in_turn = small(traces, latent=2, **words), small(traces, latent=2, **words)
+    options = {"epochs": 6, "batch": 20, "restarts": 3, "seed": 4}
+    history = geoae.fit(together, traces, **options)
+    monkeypatch.setattr(geoae.train.loop, "together", lambda model, plan: False)
+    wanted = geoae.fit(in_turn, traces, **options)
+    np.testing.assert_allclose(history.attrs["restart_losses"], wanted.attrs["restart_losses"], rtol=1e-4)
+    xr.testing.assert_allclose(history, wanted, rtol=1e-4)
+    torch.testing.assert_close(weights(together), weights(in_turn), rtol=1e-3, atol=1e-4)
+
+
 def test_corruption_is_undone_not_copied(traces):
     """A denoising autoencoder comes closer to the clean trace than the trace it was given."""
     model = small(traces, latent=4)

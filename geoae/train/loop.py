@@ -29,6 +29,7 @@ from ..objective import Objective
 from .checkpoint import Finished, Keeper, Progress, Row, digest_of
 from .data import CORRUPTION, JUDGE, RESTART, Pair, Source, batches, describe, pieces, seed_of, split, take
 from .plan import PRECISIONS, SCHEDULES, Anneal, Plan, sigma_schedule
+from .together import run_together, together
 
 
 def fit(
@@ -237,6 +238,15 @@ class Loop:
 
     def restarts(self, count: int, seed: int, going_on: bool) -> None:
         """Run as often as asked, from where the checkpoint left off, into ``keeper.finished``."""
+        if (
+            count > 1
+            and not self.held_out
+            and self.keeper.path is None
+            and self.in_memory()
+            and _world() == 1
+        ):
+            self.restarts_together([seed_of(seed, RESTART, r) for r in range(count)])
+            return
         progress = Progress()
         optimiser = self.optimiser()
         if going_on:
@@ -251,6 +261,23 @@ class Loop:
             self.keeper.finished.append(Finished(loss, progress.rows, weights))
             progress, optimiser = Progress(), self.optimiser()
             self.keeper.save(self.model, optimiser, progress)
+
+    def in_memory(self) -> bool:
+        """Whether restarts can be trained side by side: a small dense model on traces in memory."""
+        x, y = self.train
+        return isinstance(x, Tensor) and y is x and together(self.model, self.plan)
+
+    def restarts_together(self, keys: list[int]) -> None:
+        """All restarts at once, each as it would have run alone."""
+        model: Any = self.model
+        with net.forked_rng(keys[0], model):
+            for key, (rows, put) in zip(
+                keys, run_together(model, self.train, self.plan, keys, self.report), strict=True
+            ):
+                put()
+                loss = self.evaluate(self.train, seed_of(key, JUDGE))["loss"]
+                weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+                self.keeper.finished.append(Finished(loss, rows, weights))
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Adam as the plan says."""
