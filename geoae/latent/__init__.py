@@ -1,0 +1,25 @@
+"""Codes of labelled traces: which latent captures what, and what each latent draws.
+
+The question "which latent holds the stiffness?" is answered in this order: is the latent active at all
+(its divergence from the prior), what does it tell about the parameter by itself (a smooth fit, on traces
+held out), what do all latents tell together. Rank correlation alone misleads: a dead latent can show
+|r| = 0.8, and two latents that hold a parameter together can each show none.
+"""
+
+from .attribution import attribute
+from .codes import anomaly, decode, encode, generate, interpolate, log_evidence, traverse
+from .verdict import Answer, Verdict, verdict
+
+__all__ = [
+    "Answer",
+    "Verdict",
+    "anomaly",
+    "attribute",
+    "decode",
+    "encode",
+    "generate",
+    "interpolate",
+    "log_evidence",
+    "traverse",
+    "verdict",
+]
