@@ -3,16 +3,27 @@
 A mistake ends with one line that says what was found, what was wanted and what to type, and exit code 2.
 """
 
+import math
+import os
+import signal
 import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
-import typer
+try:
+    import typer
+except KeyboardInterrupt:  # most of the start is spent here, before `main` can take care of it
+    print("geoae: stopped", file=sys.stderr)
+    sys.exit(130)
+
+EXAMPLE = "'geoae generate lines -o lines.nc' makes one that will do"
+MOST = 100_000_000  # samples that `generate` makes, 0.8 GB in double precision
 
 app = typer.Typer(
     name="geoae",
     help="Autoencoders for geoscience signals: denoise seismograms, and ask latents what they hold.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -20,7 +31,11 @@ app = typer.Typer(
 )
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Seed = Annotated[int, typer.Option(help="Of everything random.", min=0, max=2**32 - 1)]
+Threads = Annotated[
+    int,
+    typer.Option(help="Threads to compute with. Two cores gain a tenth at most; busy, they lose.", min=1),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best there is if left out.")]
 
 
@@ -28,20 +43,15 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best the
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("out"),
     seed: Seed = 0,
-    threads: Annotated[
-        int, typer.Option(help="Threads to compute with; models this small are fastest on one.")
-    ] = 1,
+    threads: Threads = 1,
 ) -> None:
     """Run the main job, one minute: latents that explain themselves, a denoised earthquake, a report.
 
     Example: [bold]geoae demo --seed 1[/bold]
     """
-    import torch
-
-    from .demo import demo as run
-
-    torch.set_num_threads(threads)
-    run(output, seed=seed, say=_say)
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file; -o names a folder to write into, such as -o out")
+    _library("demo", threads=threads).demo.demo(output, seed=seed, say=_say)
 
 
 @app.command()
@@ -53,24 +63,33 @@ def denoise(
     model: Annotated[Path, typer.Option("-m", "--model", help="Trained model.")],
     noise: Annotated[Path | None, typer.Option(help="Write what was taken off, too.")] = None,
     device: Device = None,
+    threads: Threads = 1,
 ) -> None:
     """Take the noise off a record; ids, times, gaps and headers stay.
 
     Example: [bold]geoae denoise day.mseed -m mine.safetensors -o clean.mseed[/bold]
     """
-    import geoae
-
-    _check_outputs(output, noise)
-    trained = geoae.load(model)
-    signal, taken = geoae.denoise(geoae.io.read_stream(file), trained, return_noise=True, device=device)
-    geoae.write(signal, output)
+    geoae = _library("denoising", threads=threads)
+    outputs = [path for path in (output, noise) if path is not None]
+    _check_outputs(outputs, [model, *geoae.io.files(file)], geoae.io.SUFFIXES)
+    trained, stream = geoae.load(model), geoae.io.read_stream(file)
+    for path in outputs:
+        geoae.io.written_format(path, len(stream))
+    wanted = trained.trained.get("rate")
+    for trace in stream:
+        if wanted and not _same_rate(trace.stats.sampling_rate, wanted):
+            found = f"{trace.id} in {file} has {trace.stats.sampling_rate:.12g} Hz"
+            raise ValueError(f"{found}, the model expects {wanted:.12g} Hz; {_resampling(wanted)}")
+    clean, taken = geoae.denoise(stream, trained, return_noise=True, device=device)
+    geoae.write(clean, output)
     if noise is not None:
         geoae.write(taken, noise)
-    _say(f"{len(signal)} traces denoised: {output}")
+    _say(f"{len(clean)} traces denoised: {output}")
 
 
 @app.command()
 def train(
+    context: typer.Context,
     signals: Annotated[
         str,
         typer.Argument(
@@ -99,6 +118,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint if it is there.")
     ] = False,
+    threads: Threads = 1,
 ) -> None:
     """Train a variational autoencoder on labelled traces, or a denoiser on clean waveforms and noise.
 
@@ -106,9 +126,19 @@ def train(
 
     [bold]geoae train events/ noise/ -o mine.safetensors[/bold]
     """
-    import geoae
-
-    _check_outputs(output)
+    if noise is None:
+        _refuse(context, ("length", "snr"), "is for denoisers; give NOISE as well, or leave it out")
+    else:
+        _refuse(context, ("latent", "network", "posterior"), "is for autoencoders; leave it out, or NOISE")
+    if resume and checkpoint is None:
+        raise ValueError("--resume goes on from a checkpoint; say from which: --checkpoint run.ckpt")
+    if checkpoint is not None and checkpoint.exists() and not resume:
+        raise FileExistsError(f"{checkpoint} exists; --resume goes on from it, or delete it to start anew")
+    geoae = _library("train", threads=threads)
+    read = [Path(signals)] if noise is None else [*geoae.io.files(signals), *geoae.io.files(noise)]
+    _check_outputs([output], read, [".safetensors"])
+    if checkpoint is not None:
+        _check_outputs([checkpoint], [*read, output])
     options: dict[str, Any] = {"epochs": epochs, "restarts": restarts, "valid": valid, "seed": seed}
     options |= {"device": device, "checkpoint": checkpoint, "every": every, "resume": resume}
     if noise is None:
@@ -117,20 +147,10 @@ def train(
             like=data, latent=latent, network=network, posterior=posterior, seed=seed
         )
     else:
-        channels = geoae.denoiser(length, seed=seed).config[
-            "channels"
-        ]  # says at once if the length will not do
-        data = geoae.io.read_traces(signals, length, channels)
+        data, pieces = _signals_and_noise(signals, noise, length, seed)
         model = geoae.denoiser(like=data, seed=seed)
-        options |= {
-            "corrupt": geoae.AddNoise(geoae.io.read_traces(noise, length, channels), snr_db=snr),
-            "clip": 1.0,
-        }
-    try:
-        history = geoae.fit(model, data, batch=128 if noise is None else 32, **options)
-    except KeyboardInterrupt as stop:
-        print("geoae:", *stop.__notes__, file=sys.stderr)
-        raise
+        options |= {"batch": 32, "clip": 1.0, "corrupt": geoae.AddNoise(pieces, snr_db=snr)}
+    history = geoae.fit(model, data, **options)
     geoae.save(model, output)
     loss, held_out = history.loss.isel(epoch=-1).values
     _say(f"{data.sizes['trace']} traces, loss {loss:.4g}, held out {held_out:.4g}: {output}")
@@ -149,23 +169,25 @@ def generate(
 
     Example: [bold]geoae generate damped_oscillations -n 50x50 -o oscillations.nc[/bold]
     """
-    import geoae
+    geoae = _library("synth")
+    _check_outputs([output], [Path(what)], [".nc"])
+    count: Any = _whole(n) if what not in ("damped_oscillations", "lines") else _count(n)
+    if what in ("damped_oscillations", "lines", "seismograms"):
 
-    _check_outputs(output)
-    makers: dict[str, Any] = {
-        "damped_oscillations": geoae.synth.damped_oscillations,
-        "lines": geoae.synth.lines,
-    }
-    if what in makers:
-        traces = makers[what](_count(n), seed=seed)
-    elif what == "seismograms":
-        traces = geoae.synth.seismograms(_whole(n), seed=seed)
+        def make(count: Any) -> Any:
+            return getattr(geoae.synth, what)(count, seed=seed)
     elif Path(what).is_file():
-        traces = geoae.generate(_autoencoder(what), _whole(n), seed=seed)
+        model = _autoencoder(_library("latent"), what)
+
+        def make(count: Any) -> Any:
+            return geoae.generate(model, count, seed=seed)
     else:
-        raise ValueError(
-            f"nothing called {what!r}; choose from {', '.join(makers)}, seismograms, or give a model's file"
-        )
+        found = f"nothing called {what!r}; choose from damped_oscillations, lines, seismograms"
+        raise ValueError(f"{found}, or give a model's file")
+    samples = math.prod(count if isinstance(count, tuple) else [count]) * make(1).size
+    if samples > MOST:
+        raise ValueError(f"-n {n} makes {samples} samples; {MOST} are the most, so take fewer traces")
+    traces = make(count)
     with geoae.files.whole(output) as part:
         traces.to_netcdf(part, engine="scipy")
     _say(f"{traces.sizes['trace']} traces of {traces.sizes['time']} samples: {output}")
@@ -180,19 +202,23 @@ def attribute(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the table (.nc), too.")] = None,
     seed: Seed = 0,
+    threads: Threads = 1,
 ) -> None:
     """Say which latent captures which parameter.
 
     Example: [bold]geoae attribute vae.safetensors oscillations.nc -p k -p b[/bold]
     """
-    import geoae
-
-    _check_outputs(output)
-    codes = geoae.encode(_traces(data), _autoencoder(model))
-    names = parameter or [
-        str(name) for name, c in codes.coords.items() if c.dims == ("trace",) and name != "trace"
-    ]
-    table = geoae.latent.attribute(codes, names, seed=seed)
+    geoae = _library("latent", threads=threads)
+    if output is not None:
+        _check_outputs([output], [model, data], [".nc"])
+    traces, trained = _traces(data), _autoencoder(geoae, model)
+    names = _parameters(traces, data, parameter)
+    found = (traces.sizes.get("channel", 1), traces.sizes["time"])
+    wanted = (trained.config.get("channels", found[0]), trained.config.get("length", found[1]))
+    if found != wanted:
+        shapes = " and ".join(f"{c} channels of {n} samples" for c, n in (found, wanted))
+        raise ValueError(f"{data} and {model} do not fit: {shapes}; give traces like those it was trained on")
+    table = geoae.latent.attribute(geoae.encode(traces, trained), names, seed=seed)
     _show_table(table)
     _say(str(geoae.latent.verdict(table)))
     if output is not None:
@@ -208,14 +234,13 @@ def info(file: Annotated[Path, typer.Argument(help="A model, or waveforms.")]) -
     """
     import json
 
-    import geoae
-
+    geoae = _library("model" if file.suffix == ".safetensors" else "io")
     if not file.exists():
         raise FileNotFoundError(f"no file {file}")
     if file.suffix == ".safetensors":
         _say(json.dumps(geoae.model.about(file), indent=2))
     elif file.suffix == ".nc":
-        _say(str(_traces(file)))
+        _say(str(_loaded(file)))
     else:
         _say(str(geoae.io.read_stream(file)))
 
@@ -224,30 +249,121 @@ def info(file: Annotated[Path, typer.Argument(help="A model, or waveforms.")]) -
 
 
 def main() -> None:
-    """Run the command line; what a user can mend ends in one line and exit code 2."""
+    """Run the command line; what a user can mend ends in one line and exit code 2, Ctrl-C in one and 130."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop_at_once)
+    # Not app(), which would put mistakes into a box, and say nothing on Ctrl-C.
+    command = typer.main.get_command(app)
     try:
-        app()
+        with command.make_context("geoae", sys.argv[1:] or ["--help"]) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except KeyboardInterrupt as stop:
+        _end(130, *getattr(stop, "__notes__", ["stopped"]))
+    except UsageError as error:
+        asked = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
+        _end(2, error.format_message().rstrip(".") + asked)
+    except BrokenPipeError:  # whoever read along has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (ValueError, KeyError, OSError) as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print("geoae:", " ".join(str(text).split()), file=sys.stderr)
-        sys.exit(2)
+        _end(2, error.args[0] if isinstance(error, KeyError) and error.args else error)
+
+
+UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or that of the click that typer carries
+
+
+def _end(code: int, *words: Any) -> NoReturn:
+    print("geoae:", " ".join(" ".join(map(str, words)).split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _stop_at_once(*_: Any) -> NoReturn:
+    """Stop while libraries load: an exception raised inside an import can get lost in it."""
+    os.write(2, b"geoae: stopped\n")
+    os._exit(130)
+
+
+def _library(*rooms: str, threads: int | None = None) -> Any:
+    """Load what a command needs; from then on Ctrl-C is an exception that the work can answer."""
+    for room in rooms:
+        import_module(f"geoae.{room}")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    if signal.getsignal(signal.SIGINT) is _stop_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return import_module("geoae")
 
 
 def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _check_outputs(*paths: Path | None) -> None:
-    """Refuse a folder that is not there before the work, not after it."""
+def _refuse(context: typer.Context, options: Iterable[str], why: str) -> None:
+    """Refuse options that would do nothing."""
+    for name in options:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise ValueError(f"--{name} {why}")
+
+
+def _check_outputs(paths: Sequence[Path], read: Iterable[Path], suffixes: Iterable[str] = ()) -> None:
+    """Refuse before the work what could not be written after it, or would overwrite what is read."""
+    taken = {path.resolve() for path in read}
     for path in paths:
-        if path is not None and not path.parent.is_dir():
+        if path.resolve() in taken:
+            raise ValueError(f"{path} is already read from or written to; give another name to write to")
+        taken.add(path.resolve())
+        if not path.parent.is_dir():
             raise FileNotFoundError(
                 f"no folder {path.parent} to write {path.name} into; make it with: mkdir -p {path.parent}"
             )
+        if path.is_dir():
+            raise IsADirectoryError(
+                f"{path} is a folder; name a file in it: {path / 'name'}{[*suffixes, ''][0]}"
+            )
+        if suffixes and path.suffix.lower() not in suffixes:
+            raise ValueError(f"cannot write {path.name!r}; end it with {', '.join(suffixes)}")
+
+
+def _same_rate(one: float, other: float) -> bool:
+    from .denoising import RATE_TOLERANCE
+
+    return abs(one / other - 1) <= RATE_TOLERANCE
+
+
+def _resampling(rate: float) -> str:
+    """What to type to bring a file to another rate."""
+    steps = f"g.write(g.arrays.resample(g.read('IN'), {rate:.12g}), 'OUT.mseed')"
+    return f'resample the file first: python -c "import geoae as g; {steps}"'
+
+
+def _signals_and_noise(signals: str, noise: str, length: int, seed: int) -> tuple[Any, Any]:
+    """Windows to train a denoiser on, at one rate."""
+    import geoae
+
+    channels = geoae.denoiser(length, seed=seed).config["channels"]  # says at once if the length will not do
+    both = [geoae.io.read_traces(source, length, channels) for source in (signals, noise)]
+    rate, other = map(geoae.arrays.sampling_rate, both)
+    if not _same_rate(rate, other):
+        found = f"{signals} has {rate:.12g} Hz and {noise} {other:.12g} Hz"
+        raise ValueError(f"{found}; {_resampling(min(rate, other))}")
+    return both[0], both[1]
 
 
 def _traces(path: str | Path) -> Any:
-    """Labelled traces from a NetCDF file."""
+    """Labelled traces from a NetCDF file, with an axis to lie on."""
+    traces = _loaded(path)
+    if "time" not in traces.dims or "time" not in traces.coords or traces["time"].dtype.kind not in "Mfiu":
+        found = f"{path} has dims {', '.join(map(str, traces.dims))} and no 'time' axis of numbers"
+        raise ValueError(f"{found}; {EXAMPLE}")
+    return traces
+
+
+def _loaded(path: str | Path) -> Any:
     import xarray as xr
 
     if not Path(path).is_file():
@@ -255,15 +371,24 @@ def _traces(path: str | Path) -> Any:
     try:
         return xr.load_dataarray(path)
     except ValueError as error:
-        raise ValueError(
-            f"{path} is not a NetCDF file of traces; 'geoae generate lines -o lines.nc' makes one"
-        ) from error
+        raise ValueError(f"{path} is not a NetCDF file of traces; {EXAMPLE}") from error
 
 
-def _autoencoder(path: str | Path) -> Any:
+def _parameters(traces: Any, path: Path, asked: list[str] | None) -> list[str]:
+    """Names of the parameters to ask about: those asked for, or all that are numbers."""
+    along = [str(name) for name, c in traces.coords.items() if c.dims == ("trace",) and name != "trace"]
+    known = [name for name in along if traces[name].dtype.kind in "fiub"]
+    if not known:
+        raise ValueError(f"{path} carries no parameter, a coordinate of numbers along 'trace'; {EXAMPLE}")
+    for name in asked or []:
+        if name not in known:
+            found = f"{name!r} holds no numbers" if name in along else f"no parameter {name!r} in {path}"
+            raise ValueError(f"{found}; choose from {', '.join(known)}")
+    return asked or known
+
+
+def _autoencoder(geoae: Any, path: str | Path) -> Any:
     """Load a model that has latents."""
-    import geoae
-
     model = geoae.load(path)
     if not isinstance(model, geoae.Autoencoder):
         raise ValueError(f"{path} is a denoiser, which has no latents; train an autoencoder")
@@ -285,9 +410,10 @@ def _whole(n: str) -> int:
 
 def _show_table(table: Any) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    rows = Table("latent", "KL [nats]", *(f"R2 of {name}" for name in table["parameter"].values))
+    rows = Table("latent", "KL [nats]", *(f"R2 of {escape(str(name))}" for name in table["parameter"].values))
     for i in table["latent"].values:
         row = table.sel(latent=i)
         cells = [

@@ -31,6 +31,7 @@ LIMIT = 2**26  # places on the grid (half a GiB); beyond it at least 1 % of them
 SUFFIXES = {".mseed": "MSEED", ".miniseed": "MSEED", ".ms": "MSEED", ".sac": "SAC"}
 REBUILT = {"sampling_rate", "delta", "starttime", "endtime", "npts", "response"}  # not kept in a header
 ENZ = {"E": 0, "2": 0, "T": 0, "N": 1, "1": 1, "R": 1, "Z": 2, "3": 2}  # the order of components in a window
+SAME_RATE = 1e-6  # relative: what single precision makes of a rate, and no two nominal rates come closer
 STEIM2_STEP = 2**29  # largest difference of neighbours that Steim-2 can hold
 
 
@@ -59,6 +60,8 @@ def read(source: Any, *, select: str | None = None) -> xr.DataArray:
     DataArray, dims ("channel", "time")
         Channels in the order of the files. Coordinates of ``channel``: its SEED id, network, station,
         location, code ("HHZ") and component ("Z"). ``time`` is datetime64[ns], start + round(i * 1e9 / rate).
+        Rates that differ by no more than 1e-6 of themselves (one was kept in single precision) are one, that
+        of most samples; the others come back on the way to a Stream.
         Integers stay integers where there are no gaps; otherwise they become float64 (float32 if 16 bits
         wide) with NaN in the gaps. What ObsPy warned of stands in ``attrs["warnings"]``.
 
@@ -92,7 +95,7 @@ def read(source: Any, *, select: str | None = None) -> xr.DataArray:
 
 
 def read_stream(source: Any) -> obspy.Stream:
-    """Read waveforms as they are, as an ObsPy Stream: any rates, lengths and headers.
+    """Read waveforms as they are, as an ObsPy Stream: any rates, lengths and headers, but no empty traces.
 
     Parameters
     ----------
@@ -103,9 +106,23 @@ def read_stream(source: Any) -> obspy.Stream:
     FileNotFoundError, ReadError
         As `read`.
     """
-    traces = [trace for path in _paths(source) for trace in _read_file(path)]
+    traces = [trace for path in _paths(source) for trace in _read_file(path) if trace.stats.npts > 0]
+    if not traces:
+        raise ReadError(f"{source} holds no samples, only headers")
     _by_rate(traces)
     return obspy.Stream(traces)
+
+
+def files(source: Any) -> list[Path]:
+    """Files that a path, a glob pattern or a list of these stands for; a folder for every file in it.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file, or none that matches.
+    """
+    path = Path(source).expanduser() if isinstance(source, str | os.PathLike) else None
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path and path.is_dir() else _paths(source)
 
 
 def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
@@ -123,21 +140,26 @@ def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
     Returns
     -------
     DataArray, dims ("trace", "channel", "time")
-        ``time`` in seconds from a window's start; coordinates ``start`` and ``station`` of ``trace``.
+        ``time`` in seconds from a window's start; coordinates ``start`` and ``station`` of ``trace``. The
+        mean of each channel of each window is off, before single precision could lose a signal beside it.
 
     Raises
     ------
     ReadError
         If a file has other components, rates differ, or nothing is left.
     """
-    path = Path(source).expanduser() if isinstance(source, str | os.PathLike) else None
-    paths = sorted(p for p in path.rglob("*") if p.is_file()) if path and path.is_dir() else _paths(source)
-    windows = [_windows(read(p), p, length, channels) for p in paths]
-    rates = {sampling_rate(w) for w in windows if w.sizes["trace"]}
-    if len(rates) != 1:
-        found = f"the rates {sorted(rates)} Hz" if rates else f"no window of {length} samples without gaps"
-        raise ReadError(f"{source}: {len(paths)} files hold {found}; wanted one rate and at least one window")
-    return xr.concat([w for w in windows if w.sizes["trace"]], "trace")
+    paths = files(source)
+    windows = [w for w in (_windows(read(p), p, length, channels) for p in paths) if w.sizes["trace"]]
+    if not windows:
+        raise ReadError(f"{source}: {len(paths)} files hold no window of {length} samples without gaps")
+    rates = {sampling_rate(w) for w in windows}
+    if not _one_rate(rates):
+        found = ", ".join(f"{rate:.12g} Hz" for rate in sorted(rates))
+        raise ReadError(
+            f"{source}: {len(paths)} files hold several rates: {found}; resample them to one first"
+        )
+    # rates that count as one may still differ in the last digits of their times
+    return xr.concat([w.assign_coords(time=windows[0]["time"]) for w in windows], "trace")
 
 
 def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr.DataArray:
@@ -149,11 +171,15 @@ def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr
     record = record.isel(
         channel=np.argsort([ENZ.get(c, 3) for c in record["component"].values], kind="stable")
     )
-    rate, starts = sampling_rate(record), record["time"].values[: record.sizes["time"] - length + 1 : length]
-    values = record.values[:, : len(starts) * length].reshape(channels, len(starts), length).swapaxes(0, 1)
+    count = record.sizes["time"] // length
+    rate, starts = sampling_rate(record), record["time"].values[: count * length : length]
+    values = record.values[:, : count * length].reshape(channels, count, length).swapaxes(0, 1)
     kept = np.isfinite(values).all((1, 2))
+    values = values[kept].astype(float)
+    values -= values[..., :1].copy()  # first, so that a constant channel gives zeros and not rounding
+    values -= values.mean(-1, keepdims=True)
     return xr.DataArray(
-        values[kept].astype(np.float32),
+        values.astype(np.float32),
         {
             "channel": ["E", "N", "Z"] if channels == 3 else list(record["component"].values),
             "time": ("time", np.arange(length) / rate, {"units": "s"}),
@@ -283,7 +309,7 @@ def from_stream(stream: obspy.Stream | obspy.Trace | Iterable[obspy.Trace]) -> x
         values,
         {"channel": ids, "time": time, **coords},
         ("channel", "time"),
-        attrs={"segments": json.dumps([_segment(trace) for trace in traces])},
+        attrs={"segments": json.dumps([{**_segment(trace), "grid": rate} for trace in traces])},
     )
 
 
@@ -309,11 +335,20 @@ def _by_rate(traces: list[obspy.Trace]) -> dict[float, list[str]]:
 
 
 def _common_rate(traces: list[obspy.Trace]) -> float:
+    """The rate of most samples, if the others are the same but for rounding."""
     rates = _by_rate(traces)
-    if len(rates) > 1:
-        found = ", ".join(f"{rate:g} Hz ({', '.join(dict.fromkeys(ids))})" for rate, ids in rates.items())
+    if not _one_rate(rates):
+        found = ", ".join(f"{rate:.12g} Hz ({', '.join(dict.fromkeys(ids))})" for rate, ids in rates.items())
         raise ReadError(f"several sampling rates: {found}; choose one with select=")
-    return next(iter(rates))
+    samples = dict.fromkeys(rates, 0)
+    for trace in traces:
+        samples[float(trace.stats.sampling_rate)] += trace.stats.npts
+    return max(samples, key=samples.__getitem__)
+
+
+def _one_rate(rates: Iterable[float]) -> bool:
+    rates = list(rates)
+    return max(rates) <= min(rates) * (1 + SAME_RATE)
 
 
 def _grid(traces: list[obspy.Trace], first: list[int], ids: list[str], time: np.ndarray) -> np.ndarray:
@@ -458,14 +493,13 @@ def _bare_segment(record: xr.DataArray, row: int, seed_id: str) -> dict[str, Any
 def _pieces(row: xr.DataArray, segment: dict) -> Iterable[tuple[int, float, np.ndarray]]:
     """Start [ns], rate and values of what a channel still holds of a segment."""
     time = row["time"].values
-    rate, origin = segment["rate"], _ns(time[0])
-    period = period_ns(rate)
+    rate, grid, origin = segment["rate"], segment.get("grid", segment["rate"]), _ns(time[0])
     npts = segment["npts"]
-    if len(time) > 1 and abs((len(time) - 1) * period - (_ns(time[-1]) - origin)) > 2:  # resampled meanwhile
-        rate = sampling_rate(row)
-        period = period_ns(rate)
+    if len(time) > 1 and abs((len(time) - 1) * period_ns(grid) - (_ns(time[-1]) - origin)) > 2:
+        rate = grid = sampling_rate(row)  # resampled meanwhile
         npts = max(1, round(npts * Fraction(rate) / Fraction(segment["rate"])))
-    first = round((segment["start"] - origin) / period)
+    period = period_ns(rate)
+    first = round((segment["start"] - origin) / period_ns(grid))  # where it lies; its own period says when
     begin, end = max(first, 0), min(first + npts, len(time))
     values = row.values[begin:end]
     known = np.ones(len(values), bool) if segment["nan"] else ~np.isnan(values)
@@ -521,20 +555,36 @@ def write(data: xr.DataArray | obspy.Stream | obspy.Trace, path: str | os.PathLi
     event.mseed 3
     """
     path = Path(path).expanduser()
-    form = SUFFIXES.get(path.suffix.lower())
-    if form is None:
-        raise ValueError(f"cannot tell a format from {path.name!r}; end it with {', '.join(SUFFIXES)}")
     traces = _traces(to_stream(data) if isinstance(data, xr.DataArray) else data)
+    form = written_format(path, len(traces))
     if not any(len(trace.data) for trace in traces):
         raise ValueError(f"nothing to write to {path.name}: there are no samples")
-    if form == "SAC" and len(traces) > 1:
-        raise ValueError(
-            f"a SAC file holds one trace, found {len(traces)}; write .mseed, or one file for each"
-        )
     ready = obspy.Stream([_for_mseed(trace) if form == "MSEED" else _for_sac(trace) for trace in traces])
     with whole(path) as part:
         ready.write(str(part), format=form)
     return path
+
+
+def written_format(path: str | os.PathLike, traces: int = 1) -> str:
+    """Format that `write` takes for a file's name and so many traces; asked before work, it saves the work.
+
+    Raises
+    ------
+    ValueError
+        For an unknown suffix, or several traces to a SAC file.
+
+    Examples
+    --------
+    >>> written_format("clean.mseed", traces=3)
+    'MSEED'
+    """
+    path = Path(path)
+    form = SUFFIXES.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"cannot tell a format from {path.name!r}; end it with {', '.join(SUFFIXES)}")
+    if form == "SAC" and traces > 1:
+        raise ValueError(f"a SAC file holds one trace, found {traces}; write .mseed, or one file for each")
+    return form
 
 
 def _for_mseed(trace: obspy.Trace) -> obspy.Trace:

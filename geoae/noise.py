@@ -65,9 +65,11 @@ def coloured(
 def mix(signal: Array, noise: Any, snr_db: Any) -> Array:
     r"""Add noise to signals at a stated signal-to-noise ratio.
 
-    Returns signal + g noise, with one gain g per trace, over all its channels and times, so that
-    :math:`10\log_{10}(\overline{signal^2} / \overline{(g\,noise)^2})` is `snr_db`. The ratios between the
-    components of the noise are untouched, and so is its polarisation. Gaps (NaN) are not counted.
+    Returns signal + g (noise - its mean), with one gain g per trace, over all its channels and times, so
+    that :math:`10\log_{10}(P_{signal} / g^2 P_{noise})` is `snr_db`. The power P is the mean square about
+    each channel's mean in time: an offset, such as that of a digitiser, is neither signal nor noise. That of
+    the signal stays, that of the noise does not come in. The ratios between the components of the noise are
+    untouched, and so is its polarisation. Gaps (NaN) are not counted.
 
     Parameters
     ----------
@@ -80,17 +82,17 @@ def mix(signal: Array, noise: Any, snr_db: Any) -> Array:
     Raises
     ------
     ValueError
-        When the shapes differ, or a trace of signal or noise is silent and has no ratio.
+        When the shapes differ, or a trace of signal or noise is silent (constant) and has no ratio.
 
     Examples
     --------
     >>> signal, noise = np.sin(np.arange(100.0))[None], white((1, 100))
     >>> added = mix(signal, noise, 6.0) - signal
-    >>> (10 * np.log10((signal**2).mean() / (added**2).mean())).round(9)
+    >>> (10 * np.log10(signal.var() / added.var())).round(9)
     np.float64(6.0)
     """
     if isinstance(signal, xr.DataArray):
-        inner = [d for d in signal.dims if d in ("channel", "time")]
+        inner = [d for d in ("channel", "time") if d in signal.dims]
         outer = [d for d in signal.dims if d not in inner]
         ordered = signal.transpose(*outer, *inner)
         if isinstance(noise, xr.DataArray):
@@ -113,7 +115,8 @@ def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: Any, outer: int) -> np
     if noise.shape != signal.shape:
         raise ValueError(f"noise has shape {noise.shape}, the signal {signal.shape}; they must be the same")
     dtype = signal.dtype if signal.dtype.kind == "f" else np.dtype(float)
-    powers = [_power(x, outer) for x in (signal, noise)]
+    noise = _swing(noise)
+    powers = [_power(x, outer) for x in (_swing(signal), noise)]
     for name, power in zip(("signal", "noise"), powers, strict=True):
         if not np.all(power > 0):
             raise ValueError(f"trace {int(np.argmin(power > 0))} of the {name} is silent: it has no SNR")
@@ -121,11 +124,24 @@ def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: Any, outer: int) -> np
     return (signal + np.sqrt(powers[0] / powers[1] * 10 ** (-ratio / 10)) * noise).astype(dtype)
 
 
+def _swing(x: np.ndarray) -> np.ndarray:
+    """Values about their mean in time, the last axis, in double precision; what is not finite is NaN.
+
+    The largest value goes first, so that a constant row of whatever size gives zeros and not rounding.
+    """
+    known = np.isfinite(x)
+    largest = np.where(known, x, -np.inf).max(-1, keepdims=True, initial=-np.inf)
+    below = np.where(known, x, 0).astype(float) - np.where(np.isfinite(largest), largest, 0)
+    below[~known] = 0
+    mean = below.sum(-1, keepdims=True) / np.maximum(known.sum(-1, keepdims=True), 1)
+    return np.where(known, below - mean, np.nan)
+
+
 def _power(x: np.ndarray, outer: int) -> np.ndarray:
     """Mean square over all axes but the first `outer` ones, leaving out NaN; 0 where nothing is left."""
-    known = np.isfinite(x)
+    known = ~np.isnan(x)
     axes = tuple(range(outer, x.ndim))
-    total = np.where(known, x, 0).astype(float) ** 2
+    total = np.where(known, x, 0) ** 2
     return total.sum(axes, keepdims=True) / np.maximum(known.sum(axes, keepdims=True), 1)
 
 
@@ -424,8 +440,9 @@ class AddNoise(Corruption):
     """Noise at a random signal-to-noise ratio, drawn evenly in dB for each trace.
 
     Each trace gets a piece of a random noise trace, from a random place, with a random sign, all its
-    channels together, mixed in as by `mix`. A silent trace gets the noise as it is: there a model learns
-    to answer noise with silence.
+    channels together, mixed in as by `mix`: powers are about each channel's mean, the offset of the data
+    stays, that of the piece of noise is taken off. A silent (constant) trace gets the noise at its own
+    size: there a model learns to answer noise with silence.
 
     Parameters
     ----------
@@ -458,7 +475,8 @@ class AddNoise(Corruption):
         """Add noise to each trace."""
         noise = rng.standard_normal(x.shape) if self.noise is None else self._pieces(x.shape, rng)
         ratio = rng.uniform(*self.snr_db, (len(x), 1, 1))
-        signal_power, noise_power = _power(x, 1), _power(noise, 1)
+        noise = _swing(noise)
+        signal_power, noise_power = _power(_swing(x), 1), _power(noise, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             gain = np.sqrt(signal_power / noise_power * 10 ** (-ratio / 10))
         gain = np.where((signal_power > 0) & (noise_power > 0), gain, 1.0)

@@ -295,8 +295,8 @@ def seismograms(
     -------
     DataArray, dims ("trace", "channel", "time"), float32
         Channels E, N, Z. Coordinates of ``trace``: p, s [s], frequency [Hz], distance, depth [km],
-        azimuth [degree] (from the station to the epicentre, clockwise from north) and incidence [degree]
-        (of the ray at the surface, from the vertical).
+        back_azimuth [degree] (from the station to the epicentre, clockwise from north) and incidence
+        [degree] (of the ray at the surface, from the vertical).
 
     Raises
     ------
@@ -332,7 +332,7 @@ def seismograms(
         "frequency": ("Hz", "frequency of the direct P wave"),
         "distance": ("km", "epicentral distance"),
         "depth": ("km", "depth of the hypocentre"),
-        "azimuth": ("degree", "back-azimuth, station to epicentre, clockwise from north"),
+        "back_azimuth": ("degree", "back-azimuth, station to epicentre, clockwise from north"),
         "incidence": ("degree", "incidence of the ray at the surface, from the vertical"),
     }
     table = {name: np.array([event[name] for event in drawn]) for name in labels}
@@ -358,14 +358,14 @@ def _event(
         "frequency": np.exp(rng.uniform(*np.log(frequency))),
         "distance": away,
         "depth": down,
-        "azimuth": rng.uniform(0, 360),
+        "back_azimuth": rng.uniform(0, 360),
         "incidence": np.degrees(np.arcsin(SURFACE * away / np.hypot(away, down))),
     }
 
 
 def _ground_motion(rng: np.random.Generator, t: np.ndarray, event: dict, coda: float) -> np.ndarray:
     """Motion at the station, (channel, time): direct P and S, and what is scattered behind each."""
-    ray, vertical, horizontal = _ray_frame(event["azimuth"], event["incidence"])
+    ray, vertical, horizontal = _ray_frame(event["back_azimuth"], event["incidence"])
     turn = rng.uniform(0, 2 * np.pi)
     across = np.cos(turn) * vertical + np.sin(turn) * horizontal
     f, lag = event["frequency"], event["s"] - event["p"]
@@ -384,9 +384,9 @@ def _ground_motion(rng: np.random.Generator, t: np.ndarray, event: dict, coda: f
     return out / np.abs(out).max()
 
 
-def _ray_frame(azimuth: float, incidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ray_frame(back_azimuth: float, incidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return unit vectors (E, N, Z) along the ray and the two across it, in its vertical plane and level."""
-    a, i = np.radians([azimuth, incidence])
+    a, i = np.radians([back_azimuth, incidence])
     away = np.array([-np.sin(a), -np.cos(a), 0])  # from the epicentre to the station and on
     up = np.array([0, 0, 1.0])
     level = np.array([np.cos(a), -np.sin(a), 0])

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import obspy
 import pytest
+import torch
 import xarray as xr
 from typer.testing import CliRunner
 
@@ -140,7 +141,8 @@ def test_a_training_that_is_stopped_can_be_resumed(tmp_path):
         job.kill()
     assert job.returncode == 130
     assert f"resume=True goes on from {state}" in complaint
-    assert "Traceback" not in complaint
+    (line,) = complaint.splitlines()
+    assert line.startswith("geoae: stopped at step ")
     assert state.exists()
     assert not model.exists()
     words[3] = "50"
@@ -235,3 +237,278 @@ def test_other_mistakes_end_in_one_line(words, message, tmp_path, capsys, monkey
     monkeypatch.chdir(tmp_path)
     assert message in complaint(capsys, monkeypatch, *words)
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------- what would be lost or ignored
+
+
+@pytest.fixture
+def shelf(model, vertical, tmp_path, monkeypatch):
+    """A folder with labelled traces, a trained autoencoder, a denoiser and a record of one component."""
+    monkeypatch.chdir(tmp_path)
+    x = geoae.synth.lines((6, 6))
+    x.to_netcdf("x.nc", engine="scipy")
+    geoae.save(geoae.autoencoder(like=x, latent=2, posterior="diagonal", widths=(8,)), "vae.safetensors")
+    obspy.read().write("three.mseed", format="MSEED")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.mseed").symlink_to("day.mseed")
+    return tmp_path
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+DENOISE = ("denoise", "day.mseed", "-m", "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*DENOISE, "-o", "day.mseed"), "day.mseed is already read from or written to; give another name"),
+        ((*DENOISE, "-o", "folder/../day.mseed"), "is already read from"),
+        ((*DENOISE, "-o", "link.mseed"), "is already read from"),
+        (("denoise", "d*.mseed", *DENOISE[2:], "-o", "day.mseed"), "is already read from"),
+        ((*DENOISE, "-o", "model.safetensors"), "is already read from"),
+        ((*DENOISE, "-o", "a.mseed", "--noise", "./a.mseed"), "a.mseed is already read from or written to"),
+        ((*DENOISE, "-o", "a.mseed", "--noise", "day.mseed"), "day.mseed is already read from"),
+        ((*DENOISE, "-o", "folder"), "folder is a folder; name a file in it: folder/name.mseed"),
+        ((*DENOISE, "-o", "a.txt"), "cannot write 'a.txt'; end it with .mseed, .miniseed, .ms, .sac"),
+        ((*DENOISE, "-o", "a.mseed", "--noise", "a.txt"), "cannot write 'a.txt'; end it with .mseed"),
+        ((*DENOISE, "-o", "a.mseed", "--noise", "no/a.mseed"), "no folder no to write a.mseed into"),
+        (
+            ("denoise", "three.mseed", *DENOISE[2:], "-o", "a.mseed", "--noise", "a.sac"),
+            "a SAC file holds one trace, found 3",
+        ),
+        (("train", "x.nc", "-o", "x.nc"), "x.nc is already read from"),
+        (("train", "x.nc", "-o", "v.txt"), "cannot write 'v.txt'; end it with .safetensors"),
+        (("train", "x.nc", "-o", "folder"), "folder is a folder; name a file in it"),
+        (
+            ("train", "x.nc", "-o", "v.safetensors", "--checkpoint", "v.safetensors"),
+            "v.safetensors is already read from or written to",
+        ),
+        (
+            ("train", "x.nc", "-o", "v.safetensors", "--checkpoint", "x.nc", "--resume"),
+            "x.nc is already read from",
+        ),
+        (
+            ("train", "x.nc", "-o", "v.safetensors", "--checkpoint", "x.nc"),
+            "x.nc exists; --resume goes on from it",
+        ),
+        (("train", "x.nc", "-o", "v.safetensors", "--resume"), "--resume goes on from a checkpoint"),
+        (("train", "day.mseed", "day.mseed", "-o", "day.mseed"), "day.mseed is already read from"),
+        (("generate", "lines", "-o", "a.txt"), "cannot write 'a.txt'; end it with .nc"),
+        (("generate", "vae.safetensors", "-o", "vae.safetensors"), "is already read from"),
+        (("attribute", "vae.safetensors", "x.nc", "-o", "x.nc"), "x.nc is already read from"),
+        (("attribute", "vae.safetensors", "x.nc", "-o", "a.csv"), "cannot write 'a.csv'; end it with .nc"),
+        (("demo", "-o", "x.nc"), "x.nc is a file; -o names a folder to write into"),
+    ],
+)
+def test_outputs_are_refused_before_the_work_and_nothing_is_lost(words, message, shelf, capsys, monkeypatch):
+    def work(*_, **__):
+        raise AssertionError("the work has begun")
+
+    before = contents(shelf)
+    for module, name in ((geoae, "denoise"), (geoae, "fit"), (geoae, "generate"), (geoae, "encode")):
+        monkeypatch.setattr(module, name, work)
+    assert message in complaint(capsys, monkeypatch, *words)
+    assert contents(shelf) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("x.nc", "--length", 640), "--length is for denoisers; give NOISE as well, or leave it out"),
+        (("x.nc", "--snr", 0, 10), "--snr is for denoisers"),
+        (("day.mseed", "day.mseed", "--latent", 2), "--latent is for autoencoders; leave it out, or NOISE"),
+        (("day.mseed", "day.mseed", "--network", "dense"), "--network is for autoencoders"),
+        (("day.mseed", "day.mseed", "--posterior", "full"), "--posterior is for autoencoders"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(words, message, shelf, capsys, monkeypatch):
+    assert message in complaint(capsys, monkeypatch, "train", *words, "-o", "m.safetensors")
+
+
+def test_another_rate_is_refused_with_what_to_type(shelf, capsys, monkeypatch):
+    slow = obspy.read()
+    for trace in slow:
+        trace.stats.sampling_rate = 40
+    geoae.write(slow, "slow.mseed")
+    words = ("train", "three.mseed", "slow.mseed", "--length", 640, "-o", "m.safetensors")
+    line = complaint(capsys, monkeypatch, *words)
+    assert "three.mseed has 100 Hz and slow.mseed 40 Hz; resample the file first: python -c" in line
+    line = complaint(capsys, monkeypatch, "denoise", "slow.mseed", *DENOISE[2:], "-o", "a.mseed")
+    assert "BW.RJOB..EHZ in slow.mseed has 40 Hz, the model expects 100 Hz; resample" in line
+    # what it tells to type works
+    program = line.split('python -c "')[1].rstrip('"').replace("IN", "slow.mseed")
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert run("denoise", "OUT.mseed", *DENOISE[2:], "-o", "a.mseed").exit_code == 0
+
+
+# -------------------------------------------------------------------------------- mistakes of other kinds
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "x.nc", "--device", "foo", "-o", "m.safetensors"), "no device 'foo' here"),
+        ((*DENOISE, "--device", "foo", "-o", "a.mseed"), "no device 'foo' here"),
+        (("train", "x.nc"), "Missing option '-o' / '--output'; see: geoae train --help"),
+        (("denoise",), "Missing argument"),
+        (("bogus",), "No such command 'bogus'"),
+        (("info", "x.nc", "--bogus"), "No such option: --bogus"),
+        (("demo", "--threads", 0), "Invalid value for '--threads'"),
+        (("train", "x.nc", "-o", "m.safetensors", "--threads", "two"), "Invalid value for '--threads'"),
+        (("generate", "lines", "-o", "a.nc", "--seed", -1), "Invalid value for '--seed'"),
+        (
+            ("generate", "lines", "-n", "1000000x1000000", "-o", "a.nc"),
+            "-n 1000000x1000000 makes 50000000000000 samples; 100000000 are the most",
+        ),
+        (("generate", "vae.safetensors", "-n", 2000001, "-o", "a.nc"), "makes 100000050 samples"),
+        (("attribute", "vae.safetensors", "x.nc", "-p", "k"), "no parameter 'k' in x.nc; choose from slope"),
+        (("attribute", "model.safetensors", "x.nc"), "is a denoiser, which has no latents"),
+    ],
+)
+def test_mistakes_of_any_kind_end_in_one_line(words, message, shelf, capsys, monkeypatch):
+    before = contents(shelf)
+    assert message in complaint(capsys, monkeypatch, *words)
+    assert contents(shelf) == before
+
+
+def test_nothing_asked_is_help(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["geoae"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    assert "attribute" in capsys.readouterr().out
+
+
+def changed(x, how):
+    """Traces that do not fit, each in its own way."""
+    return {
+        "short": lambda: x.isel(time=slice(40)),
+        "three": lambda: x.expand_dims(channel=3, axis=1),
+        "timeless": lambda: x.drop_vars("time"),
+        "renamed": lambda: x.rename(time="t"),
+        "worded": lambda: x.assign_coords(time=[f"t{i}" for i in range(50)]),
+        "bare": lambda: x.drop_vars(["slope", "intercept"]),
+        "named": lambda: x.drop_vars("slope").assign_coords(intercept=("trace", ["a", "b"] * 18)),
+    }[how]()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("short", "do not fit: 1 channels of 40 samples and 1 channels of 50 samples; give traces like"),
+        ("three", "do not fit: 3 channels of 50 samples and 1 channels of 50 samples"),
+        ("timeless", "bad.nc has dims trace, time and no 'time' axis of numbers; 'geoae generate"),
+        ("renamed", "bad.nc has dims trace, t and no 'time' axis of numbers"),
+        ("worded", "no 'time' axis of numbers"),
+        ("bare", "bad.nc carries no parameter, a coordinate of numbers along 'trace'"),
+        ("named", "bad.nc carries no parameter"),
+    ],
+)
+def test_traces_that_cannot_be_asked_end_in_one_line(how, message, shelf, capsys, monkeypatch):
+    changed(xr.load_dataarray("x.nc"), how).to_netcdf("bad.nc", engine="scipy")
+    assert message in complaint(capsys, monkeypatch, "attribute", "vae.safetensors", "bad.nc")
+    assert run("info", "bad.nc").exit_code == 0
+    if "axis" in message:
+        assert message in complaint(capsys, monkeypatch, "train", "bad.nc", "-o", "m.safetensors")
+
+
+def test_a_parameter_of_words_is_left_out_and_refused_when_asked_for(shelf, capsys, monkeypatch):
+    x = xr.load_dataarray("x.nc")
+    x.assign_coords(station=("trace", ["a", "b"] * 18)).to_netcdf("words.nc", engine="scipy")
+    line = complaint(capsys, monkeypatch, "attribute", "vae.safetensors", "words.nc", "-p", "station")
+    assert "'station' holds no numbers; choose from slope, intercept" in line
+    out = run("attribute", "vae.safetensors", "words.nc")
+    assert out.exit_code == 0, out.exception
+    assert "station" not in out.output
+
+
+def test_a_parameter_asked_twice_is_answered_once(shelf):
+    out = run("attribute", "vae.safetensors", "x.nc", "-p", "slope", "-p", "slope", "-o", "table.nc")
+    assert out.exit_code == 0, out.exception
+    assert list(xr.load_dataset("table.nc").parameter.values) == ["slope"]
+
+
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(shelf, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    xr.load_dataarray("x.nc").rename(slope="[red]k[:x]").to_netcdf("x.nc", engine="scipy")
+    out = run("attribute", "vae.safetensors", "x.nc")
+    assert out.exit_code == 0, out.exception
+    assert "R2 of [red]k[:x]" in out.output
+
+
+def test_a_record_without_samples_is_called_that(shelf, capsys, monkeypatch):
+    empty = obspy.Stream([obspy.Trace(header={"channel": "HHZ"})])
+    monkeypatch.setattr(obspy, "read", lambda *_, **__: empty)
+    line = complaint(capsys, monkeypatch, *DENOISE, "-o", "a.mseed")
+    assert "day.mseed holds no samples, only headers" in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "x.nc", "--epochs", 1, "-o", "v.safetensors"),
+        (*DENOISE, "-o", "a.mseed"),
+        ("attribute", "vae.safetensors", "x.nc"),
+    ],
+)
+def test_threads_are_one_unless_asked_for(words, shelf, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert run(*words).exit_code == 0
+    (shelf / "v.safetensors").unlink(missing_ok=True)
+    assert run(*words, "--threads", 3).exit_code == 0
+    assert asked == [1, 3]
+
+
+# --------------------------------------------------------------------------------------------------- Ctrl-C
+
+STOPPED_WHILE_LOADING = """
+import os, signal, sys, time
+
+class Finder:  # Ctrl-C when the import of a module begins, in code that swallows it if told to
+    def find_spec(self, name, path=None, target=None):
+        if name == "{name}":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+            except {swallowed}:
+                pass
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["geoae", "generate", "seismograms", "-n", "1", "-o", "x.nc"]
+from geoae.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "swallowed"),
+    [
+        ("typer", "()"),
+        ("geoae.synth", "()"),
+        ("geoae.synth", "KeyboardInterrupt"),
+        ("xarray", "KeyboardInterrupt"),
+    ],
+)
+def test_ctrl_c_while_libraries_load_ends_in_one_line(name, swallowed, tmp_path):
+    program = STOPPED_WHILE_LOADING.format(name=name, swallowed=swallowed)
+    job = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (job.returncode, job.stderr) == (130, "geoae: stopped\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_during_the_work_ends_in_one_line(capsys, monkeypatch, tmp_path):
+    def stop(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(geoae.synth, "lines", stop)
+    monkeypatch.setattr(sys, "argv", ["geoae", "generate", "lines", "-o", str(tmp_path / "x.nc")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "geoae: stopped\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -9,7 +9,7 @@ import xarray as xr
 from obspy import Stream, Trace, UTCDateTime
 
 from geoae.arrays import resample, sampling_rate
-from geoae.io import ReadError, from_stream, read, to_stream, write
+from geoae.io import ReadError, from_stream, read, read_stream, read_traces, to_stream, write
 
 OBSPY = Path(obspy.__file__).parent
 START = UTCDateTime(2020, 1, 2, 3, 4, 5, 678901)
@@ -309,6 +309,102 @@ def test_obspys_warnings_are_recorded_not_shown():
     record = read(OBSPY / "io/mseed/tests/data/corrupt_one_extra_byte_at_end.mseed")
     assert record.attrs["warnings"].startswith("readMSEEDBuffer(): Last record only has 1 byte(s)")
     assert "warnings" not in read(OBSPY / "io/mseed/tests/data/test.mseed").attrs
+
+
+# ---------------------------------------------------------------- rates that are one but for rounding
+
+
+def test_rates_that_differ_by_rounding_are_one_and_come_back():
+    near = float(np.float32(100 * (1 + 1e-7)))
+    assert near != 100
+    stream = Stream(
+        [
+            trace("HHZ", np.arange(5000), rate=near),
+            trace("HHN", np.arange(7000), rate=100.0),
+            trace("HHE", np.arange(1000), rate=near),
+            trace("HHE", np.arange(4000), rate=near * (1 - 5e-7), start=START + 20),
+        ]
+    )
+    record = read(stream)
+    assert sampling_rate(record) == 100.0  # that of most samples
+    assert_same(to_stream(record), stream)
+    cropped = to_stream(record.isel(time=slice(2500, 3000)))
+    for piece, whole in zip(cropped, [stream[0], stream[1], stream[3]], strict=True):
+        first = round((piece.stats.starttime - whole.stats.starttime) * whole.stats.sampling_rate)
+        np.testing.assert_array_equal(piece.data, whole.data[first : first + 500])
+        expected = whole.stats.starttime.ns + round(first * 1e9 / whole.stats.sampling_rate)
+        assert abs(piece.stats.starttime.ns - expected) <= 1
+    assert {t.stats.sampling_rate for t in to_stream(resample(record, 50.0))} == {50.0}
+
+
+def test_a_drift_over_days_still_comes_back():
+    n = 2_000_000  # at 9e-7, nearly two samples off the grid at the end
+    late = START + 30_000
+    stream = Stream(
+        [
+            trace("HHZ", np.arange(n) % 1000, dtype=np.int16),
+            trace("HHN", [5, 6, 7], rate=100.00009, start=late, dtype=np.int16),
+        ]
+    )
+    assert_same(to_stream(from_stream(stream)), stream)
+
+
+def test_rates_that_look_alike_are_told_apart_in_words():
+    with pytest.raises(ReadError, match=r"100 Hz \(XX.ABC..HHZ\), 100.0002 Hz \(XX.ABC..HHN\)"):
+        read(Stream([trace("HHZ"), trace("HHN", rate=100.0002)]))
+
+
+# ---------------------------------------------------------------- windows to train on
+
+
+def three(n, rate=100.0, offset=0.0, seed=0, dtype=np.int32):
+    data = 1000 * np.random.default_rng(seed).standard_normal((3, n)) + offset
+    return Stream([trace(f"HH{c}", row, rate=rate, dtype=dtype) for c, row in zip("ZNE", data, strict=True)])
+
+
+def test_windows_have_no_offset_and_lose_nothing_to_it(tmp_path):
+    stream = three(1000, offset=1e9)
+    windows = read_traces(write(stream, tmp_path / "x.mseed"), 250)
+    assert windows.dtype == np.float32
+    assert windows.sizes == {"trace": 4, "channel": 3, "time": 250}
+    for row, code in enumerate("ENZ"):
+        expected = stream.select(component=code)[0].data.astype(float).reshape(4, 250)
+        expected -= expected.mean(1, keepdims=True)
+        np.testing.assert_allclose(windows.values[:, row], expected, rtol=1e-6, atol=1e-3)
+    flat = Stream([trace(f"HH{c}", np.full(500, 1e5 / 3), dtype=float) for c in "ZNE"])
+    assert (read_traces(write(flat, tmp_path / "flat.mseed"), 250) == 0).all()
+
+
+def test_windows_of_files_whose_rates_are_one_share_their_times(tmp_path):
+    write(three(500), tmp_path / "a.mseed")
+    write(three(500, rate=100.00001, seed=1), tmp_path / "b.mseed")
+    windows = read_traces(tmp_path, 250)
+    assert windows.sizes == {"trace": 4, "channel": 3, "time": 250}
+    assert np.isfinite(windows).all()
+    write(three(500, rate=40.0), tmp_path / "c.mseed")
+    with pytest.raises(
+        ReadError, match=r"3 files hold several rates: 40 Hz, 100 Hz, 100.0000\d+ Hz; resample"
+    ):
+        read_traces(tmp_path, 250)
+
+
+def test_records_shorter_than_a_window_are_left_out(tmp_path):
+    write(three(500), tmp_path / "a.mseed")
+    for length in (501, 750, 2000):
+        with pytest.raises(ReadError, match=f"1 files hold no window of {length} samples without gaps"):
+            read_traces(tmp_path, length)
+
+
+def test_traces_without_samples_are_left_out_of_a_stream(tmp_path, monkeypatch):
+    path = write(obspy.read(), tmp_path / "x.mseed")
+    held = obspy.read()
+    monkeypatch.setattr(obspy, "read", lambda *_, **__: held)
+    held[1].data = np.array([], np.int32)
+    assert [t.id for t in read_stream(path)] == ["BW.RJOB..EHZ", "BW.RJOB..EHE"]
+    for t in held:
+        t.data = np.array([], np.int32)
+    with pytest.raises(ReadError, match=r"x.mseed holds no samples, only headers"):
+        read_stream(path)
 
 
 # ---------------------------------------------------------------- back to streams

@@ -22,7 +22,8 @@ from geoae.noise import (
 
 
 def ratio(signal, noise):
-    return 10 * np.log10(np.mean(signal**2) / np.mean(noise**2))
+    """Ratio of the powers about each channel's mean [dB]."""
+    return 10 * np.log10(np.mean(signal.var(-1)) / np.mean(noise.var(-1)))
 
 
 @pytest.fixture
@@ -99,11 +100,22 @@ def test_each_trace_can_have_its_own_ratio(traces):
 
 
 def test_one_gain_for_all_components_keeps_the_polarisation(traces):
-    noise = white(traces.shape, seed=1) * np.array([1.0, 2.0, 7.0])[:, None]
+    noise = coloured(traces.shape, exponent=0.0, seed=1) * np.array([1.0, 2.0, 7.0])[:, None]  # no offset
     added = mix(traces.values, noise, 3.0) - traces.values
     gain = added / noise
     for g in gain[:3]:
-        np.testing.assert_allclose(g, g.flat[0], rtol=1e-9)
+        np.testing.assert_allclose(g, g.flat[0], rtol=1e-7)
+
+
+def test_an_offset_is_neither_signal_nor_noise(traces):
+    x, noise = traces.values[:3], white((3, 3, 500), seed=1)
+    offset = np.array([1e3, -1e5, 0.0])[:, None]
+    plain, shifted = mix(x, noise, 3.0), mix(x + offset, noise - 7 * offset, 3.0)
+    np.testing.assert_allclose(shifted - offset, plain, atol=1e-7)
+    np.testing.assert_allclose((plain - x).mean(-1), 0, atol=1e-13 * np.abs(x).max())
+    for data, loud in ((x + offset, np.full_like(x, 1e5)), (np.full_like(x, 0.1), noise)):
+        with pytest.raises(ValueError, match="trace 0 of the (signal|noise) is silent"):
+            mix(data, loud, 3.0)
 
 
 def test_labels_stay_and_history_grows_by_one_line(traces):
@@ -137,9 +149,9 @@ def test_gaps_are_not_counted(traces):
     x[0, :, 100:300] = np.nan
     noise = white(x.shape)
     added = mix(x, noise, 5.0) - x
-    known = np.isfinite(x[0])
-    gain = (added[0] / noise[0])[known]
-    assert 10 * np.log10(np.mean(x[0][known] ** 2) / np.mean((gain[0] * noise[0]) ** 2)) == pytest.approx(5.0)
+    known = np.isfinite(x[0, 0])
+    gain = np.ptp(added[0, 0][known]) / np.ptp(noise[0, 0][known])
+    assert ratio(x[0][:, known], gain * noise[0]) == pytest.approx(5.0)
     assert np.array_equal(np.isnan(added), np.isnan(x))
 
 
@@ -194,16 +206,17 @@ def test_add_noise_draws_the_ratio_evenly():
 
 
 def test_add_noise_takes_pieces_of_real_noise_with_its_polarisation():
-    # the value says which noise trace and channel it is, the slope in time where it was taken
-    where = np.arange(1000.0)
-    noise = (1 + np.arange(4))[:, None, None] * np.array([1.0, 10.0, 100.0])[:, None] * (5000 + where)
-    x = np.ones((300, 3, 50))
+    # a parabola: its slope over its curvature says where it was taken, its size from which channel
+    noise = (1 + np.arange(4))[:, None, None] * np.array([1.0, 10.0, 100.0])[:, None] * np.arange(1000.0) ** 2
+    x = np.random.default_rng(1).standard_normal((300, 3, 50))
     added = AddNoise(noise, snr_db=(0, 0))(x, np.random.default_rng(0)) - x
     np.testing.assert_allclose(added[:, 1] / added[:, 0], 10, rtol=1e-6)
     np.testing.assert_allclose(added[:, 2] / added[:, 0], 100, rtol=1e-6)
-    starts = (added[:, 0, 0] / np.diff(added[:, 0, :2]).ravel()).round() - 5000
+    slope, curvature = added[:, 0, 1] - added[:, 0, 0], added[:, 0, 2] - 2 * added[:, 0, 1] + added[:, 0, 0]
+    starts = (slope / curvature - 0.5).round()
     assert (starts.min() >= 0) & (starts.min() < 50) & (starts.max() > 900) & (starts.max() <= 950)
-    assert 0.4 < np.mean(added[:, 0, 0] > 0) < 0.6
+    assert 0.4 < np.mean(slope > 0) < 0.6
+    np.testing.assert_allclose(added.mean(-1), 0, atol=1e-12)
 
 
 def test_noise_may_carry_labels_in_any_order():
@@ -214,10 +227,20 @@ def test_noise_may_carry_labels_in_any_order():
     np.testing.assert_array_equal(plain, turned)
 
 
-def test_a_silent_trace_gets_the_noise_as_it_is():
-    x = np.zeros((1, 1, 50))
-    x_noisy = AddNoise(np.full((1, 1, 50), 3.0))(x, np.random.default_rng(0))
-    np.testing.assert_array_equal(np.abs(x_noisy), 3.0)
+@pytest.mark.parametrize("offset", [0.0, 0.1, 1e6])
+def test_a_silent_trace_gets_the_noise_as_it_is_but_for_its_offset(offset):
+    noise = np.tile([3.0, -3.0], 25)[None, None]
+    y = AddNoise(noise + 1000)(np.full((1, 1, 50), offset), np.random.default_rng(0))
+    np.testing.assert_allclose(np.abs(y - offset), 3.0, rtol=1e-9)
+
+
+def test_an_offset_of_counts_is_no_signal():
+    event = 1000 * np.random.default_rng(1).standard_normal((20, 3, 400))
+    noise = white((5, 3, 800)) + np.array([1e6, -1e6, 0.0])[:, None]
+    y = AddNoise(noise, snr_db=(10, 10))(event + 1e6, np.random.default_rng(0))
+    for clean, added in zip(event, y - event - 1e6, strict=True):
+        assert ratio(clean, added) == pytest.approx(10, abs=1e-6)
+        np.testing.assert_allclose(added.mean(-1), 0, atol=1e-6)
 
 
 def within_three_errors(found, wanted, n):

@@ -180,9 +180,10 @@ def test_p_comes_before_s_by_the_distance():
     np.testing.assert_allclose(x.s - x.p, hypocentral / S_VELOCITY - hypocentral / P_VELOCITY, rtol=1e-12)
     assert float(x.s.max()) <= 0.7 * 30
     assert np.ptp(x.distance.values) > 20
-    for name in ("p", "s", "frequency", "distance", "depth", "azimuth", "incidence"):
+    for name in ("p", "s", "frequency", "distance", "depth", "back_azimuth", "incidence"):
         assert x[name].dims == ("trace",)
         assert set(x[name].attrs) == {"units", "long_name"}
+    assert "azimuth" not in x.coords  # that one leads the other way, from the epicentre to the station
 
 
 def test_it_is_quiet_before_p_and_one_at_most():
@@ -195,7 +196,7 @@ def test_it_is_quiet_before_p_and_one_at_most():
 
 def test_p_moves_along_the_ray_and_s_across_it():
     x = seismograms(20, duration=30.0, coda=0.0).astype(float)
-    i, a = np.radians(x.incidence.values), np.radians(x.azimuth.values)
+    i, a = np.radians(x.incidence.values), np.radians(x.back_azimuth.values)
     # upwards and away from the epicentre, which lies in direction a
     ray = np.stack([-np.sin(i) * np.sin(a), -np.sin(i) * np.cos(a), np.cos(i)], axis=-1)
     for trace, along in zip(x, ray, strict=True):

@@ -105,7 +105,8 @@ def fit(
     device : str or device, optional
         Where to train; see `geoae.device`.
     checkpoint : path, optional
-        File to keep the state of the training in, so that it can go on after a power cut.
+        File to keep the state of the training in, so that it can go on after a power cut. (Restarts then
+        run in turn, which may differ in the last digits from side by side.)
     every : float or int
         Seconds (a float) or steps (an int) between two checkpoints.
     resume : bool
