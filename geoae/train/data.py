@@ -2,6 +2,7 @@
 
 import json
 import math
+import mmap
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -113,12 +114,13 @@ def _write(data: xr.DataArray, folder: Path, seed: int) -> dict[str, Any]:
     count, channels, length = data.sizes[first], data.sizes.get("channel", 1), data.sizes["time"]
     places = np.random.default_rng([seed, CACHE]).permutation(count)
     file = np.lib.format.open_memmap(folder / "traces.npy", "w+", np.float32, (count, channels, length))
-    step = max(1, 2**24 // (channels * length))  # 64 MB at a time
+    step = max(1, 2**22 // (channels * length))  # 16 MB at a time
     for start in range(0, count, step):
         piece = to_batch(data.isel({first: slice(start, start + step)}))
         _check_finite(piece, "data", start)
         file[places[start : start + step]] = piece
-    file.flush()
+        file.flush()
+        _forget(file)
     return describe(data)
 
 
@@ -244,12 +246,28 @@ def batches(x: Source, size: int, seed: int, epoch: int) -> Sequence[Tensor]:
 
 def take(x: Source, rows: Tensor, like: Tensor) -> Tensor:
     """Some traces as a tensor of the same type and in the same place as another."""
-    return (
-        x[rows] if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x[rows.numpy()])).to(like)
-    )
+    if isinstance(x, Tensor):
+        return x.index_select(0, rows)
+    some = np.ascontiguousarray(x[rows.numpy()])
+    _forget(x)
+    return torch.from_numpy(some).to(like)
 
 
-def pieces(x: Source, size: int, like: Tensor) -> Iterator[Tensor]:
-    """All traces in order, some at a time."""
-    for rows in torch.arange(len(x)).split(size):
+def _forget(x: np.ndarray) -> None:
+    """Let go of the pages of a mapped file that were read, or they count as this process's memory."""
+    mapped = getattr(x, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def pieces(x: Source, like: Tensor, size: int | None = None) -> Iterator[Tensor]:
+    """All traces in order, some at a time: `size`, or what makes 16 MB."""
+    for rows in torch.arange(len(x)).split(size or max(1, 2**22 // (x.shape[1] * x.shape[2]))):
         yield take(x, rows.to(x.device) if isinstance(x, Tensor) else rows, like)
+
+
+def sample(x: Source, like: Tensor, most: int = 1024) -> Tensor:
+    """Traces spread evenly over all: a mesh, say, begins with one end of a parameter's range."""
+    place = x.device if isinstance(x, Tensor) else None
+    rows = torch.linspace(0, len(x) - 1, min(len(x), most), dtype=torch.float64).long().to(place)
+    return take(x, rows, like)

@@ -27,7 +27,20 @@ from ..dist import Bernoulli
 from ..model import Autoencoder, Model
 from ..objective import Objective
 from .checkpoint import Finished, Keeper, Progress, Row, digest_of
-from .data import CORRUPTION, JUDGE, RESTART, Pair, Source, batches, describe, pieces, seed_of, split, take
+from .data import (
+    CORRUPTION,
+    JUDGE,
+    RESTART,
+    Pair,
+    Source,
+    batches,
+    describe,
+    pieces,
+    sample,
+    seed_of,
+    split,
+    take,
+)
 from .plan import PRECISIONS, SCHEDULES, Anneal, Plan, sigma_schedule
 from .together import run_together, together
 
@@ -171,7 +184,7 @@ def fit(
     model.to(net.device(device))
     train, held_out = split(model, data, target, valid, seed)
     if isinstance(model.scale, net.SetScale):
-        model.scale.measure(pieces(train[0], 4096, next(model.parameters())))
+        model.scale.measure(pieces(train[0], next(model.parameters())))
     _check_probabilities(model, train[1])
     about = {
         "model": model.config,
@@ -231,7 +244,8 @@ class Loop:
     ):
         self.model, self.train, self.held_out = model, train, held_out
         self.plan, self.keeper, self.report = plan, keeper, report
-        self.like = next(model.parameters())
+        self.parameters = list(model.parameters())
+        self.like = self.parameters[0]
         self.step = Step(model, plan.objective, plan.precision)
         self.spread: nn.Module = DistributedDataParallel(self.step) if _world() > 1 else self.step
         self.per_epoch = math.ceil(len(train[0]) / plan.batch)
@@ -288,8 +302,7 @@ class Loop:
     def run(self, optimiser: torch.optim.Optimizer, progress: Progress, seed: int) -> float:
         """One training, from where it stands to the last epoch; returns the loss that it is judged by."""
         model, plan, best = self.model, self.plan, progress.best
-        some = next(pieces(self.train[0], 4096, self.like))
-        sigma = sigma_schedule(model, some, plan.anneal)
+        sigma = sigma_schedule(model, sample(self.train[0], self.like), plan.anneal)
         try:
             for epoch in range(len(progress.rows), plan.epochs):
                 self.epoch(optimiser, progress, sigma, seed, epoch)
@@ -328,7 +341,8 @@ class Loop:
             loss, numbers = self.forward(seen, wanted, seed, progress.step, share)
             if not math.isfinite(numbers["loss"].item()):
                 raise ValueError(self.diagnosis(rows, numbers, seed, progress.step, share))
-            optimiser.zero_grad()
+            for parameter in self.parameters:  # Adam's own zero_grad takes ten times as long
+                parameter.grad = None
             self.descend(loss, optimiser, progress)
             progress.step += 1
             progress.batches.append((len(rows), numbers))
@@ -475,7 +489,7 @@ def _check_probabilities(model: Model, y: Source) -> None:
     """Hold targets against what a Bernoulli trace can be."""
     if not isinstance(model.likelihood, Bernoulli):
         return
-    for piece in pieces(y, 4096, next(model.parameters())):
+    for piece in pieces(y, next(model.parameters())):
         offset, gain = model.scale(piece)
         low, high = ((piece - offset) / gain).aminmax()
         if low < -1e-6 or high > 1 + 1e-6:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .. import dist, nn as net
 from ..model import Autoencoder, Model, Trip
 from .checkpoint import Row
-from .data import Pair, batches
+from .data import Pair, batches, sample
 from .plan import Plan, sigma_schedule
 
 PLAIN = {nn.Linear, nn.Flatten, nn.Unflatten, *net.ACTIVATIONS.values()}
@@ -92,7 +92,7 @@ def run_together(
     assert y is x
     stack = Stack(model, seeds)
     adam = torch.optim.Adam(stack.parameters(), plan.lr, weight_decay=plan.weight_decay, fused=True)
-    sigma = sigma_schedule(model, x[:4096], plan.anneal)
+    sigma = sigma_schedule(model, sample(x, x), plan.anneal)
     steps, step = plan.epochs * -(-len(x) // plan.batch), 0
     rows: list[list[Row]] = [[] for _ in seeds]
     model.train()
