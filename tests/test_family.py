@@ -63,32 +63,38 @@ def test_tied_linear_weights_become_orthonormal(traces):
     torch.testing.assert_close(e @ e.T, torch.eye(2), atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("network", ["dense", "conv"])
-def test_every_convolution_and_its_transpose_are_adjoint(network, traces):
-    """<Ax, y> = <x, A'y> for each layer of each network, A' being the matrix transposed."""
-    model = geoae.autoencoder(like=traces, network=network, latent=2).double()
-    lengths = {nn.Conv1d: [50, 25], nn.ConvTranspose1d: [13, 25]}
-    found = 0
-    for layer in [*model.encoder, *model.decoder]:
-        if type(layer) in lengths:
-            a = geoae.nn.matrix(layer, lengths[type(layer)].pop(0))
-            x, y = normal(a.shape[1]), normal(a.shape[0], seed=1)
-            shape = (1, layer.in_channels, -1)
-            with torch.no_grad():
-                ax = (layer(x.reshape(shape)) - layer(torch.zeros_like(x).reshape(shape))).flatten()
-            assert torch.dot(ax, y).item() == pytest.approx(torch.dot(x, a.T @ y).item(), rel=1e-10)
-            twin = nn.functional.conv_transpose1d if isinstance(layer, nn.Conv1d) else nn.functional.conv1d
-            extra = (
-                {"output_padding": a.shape[1] // layer.in_channels % 2 ^ 1}
-                if isinstance(layer, nn.Conv1d)
-                else {}
-            )
-            back = twin(
-                y.reshape(1, layer.out_channels, -1), layer.weight, None, layer.stride, layer.padding, **extra
-            )
-            torch.testing.assert_close(back.flatten(), a.T @ y)
-            found += 1
-    assert found == (4 if network == "conv" else 0)
+def transposed(layer, y, length):
+    """Use a layer's weights the other way, by torch's own opposite operation, so that `length` comes out."""
+    words = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+    if isinstance(layer, nn.ConvTranspose1d):
+        return nn.functional.conv1d(y, layer.weight, **words)
+    short = nn.functional.conv_transpose1d(y, layer.weight, **words).shape[-1]
+    return nn.functional.conv_transpose1d(y, layer.weight, output_padding=length - short, **words)
+
+
+@pytest.mark.parametrize(
+    ("model", "convolutions"),
+    [
+        (geoae.autoencoder(50, network="conv"), 4),
+        (geoae.autoencoder(51, channels=3, network="conv", stride=3), 4),
+        (geoae.denoiser(64, kind="time", widths=(4, 6)), 14),
+        (geoae.denoiser(64, kind="mask", widths=(4, 4), kernel=16, stride=4), 8),
+    ],
+)
+def test_every_convolution_and_its_transpose_are_adjoint(model, convolutions):
+    """<Ax, y> = <x, A'y> for each convolution of each network, A' using the same weights the other way."""
+    layers = [m for m in model.double().modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    assert len(layers) == convolutions
+    for layer in layers:
+        x = normal(1, layer.in_channels, 33)
+        with torch.no_grad():
+            ax = layer(x) - layer(torch.zeros_like(x))
+            y = normal(*ax.shape, seed=1)
+            back = transposed(layer, y, 33)
+        assert (ax * y).sum().item() == pytest.approx((x * back).sum().item(), rel=1e-9)
+        a = geoae.nn.matrix(layer, 33)
+        torch.testing.assert_close((a @ x.flatten()), ax.flatten())
+        torch.testing.assert_close((a.T @ y.flatten()), back.flatten())
 
 
 # ------------------------------------------------------------------------------------------ penalties
@@ -211,6 +217,14 @@ def test_a_denoising_autoencoder_beats_a_plain_one_on_corrupted_traces(traces):
     masked = torch.from_numpy(geoae.Mask(0.25)(clean.numpy(), np.random.default_rng(5)))
     filled = learned(traces, corrupt=geoae.Mask(0.25))
     assert mean_square(filled, masked, clean) < 0.5 * mean_square(plain, masked, clean)
+
+
+def test_an_autoencoder_learns_to_deblur(traces):
+    clean = batch(traces)
+    blur = geoae.Blur(width=(2.0, 2.0))
+    blurred = torch.from_numpy(blur(clean.numpy(), np.random.default_rng(5)))
+    sharp = learned(traces, corrupt=blur)
+    assert mean_square(sharp, blurred, clean) < 0.1 * (blurred - clean).square().mean().item()
 
 
 def test_a_linear_denoising_autoencoder_is_the_wiener_filter():
