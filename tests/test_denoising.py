@@ -58,6 +58,16 @@ def test_the_order_of_components_does_not_matter(three):
         assert (a.data == b.data).all()
 
 
+def test_components_go_in_by_what_their_names_stand_for(three):
+    """1 is north and 2 is east, though 1 comes first."""
+    stream = obspy.read()
+    numbered = stream.copy()
+    for trace in numbered:
+        trace.stats.channel = trace.stats.channel[:2] + {"N": "1", "E": "2"}.get(trace.id[-1], "Z")
+    for a, b in zip(denoise(stream, three), denoise(numbered, three), strict=True):
+        assert (a.data == b.data).all()
+
+
 def test_a_stream_equals_its_record(three):
     stream = obspy.read()
     out = denoise(geoae.io.from_stream(stream), three)

@@ -185,6 +185,9 @@ def test_the_contractive_penalty_three_ways():
     probes = torch.stack([objective.contractive(trip, probes=1) for _ in range(400)])
     error = 5 * probes.std(0) / math.sqrt(400)
     assert ((probes.mean(0) - wanted).abs() < error).all()
+    several = torch.stack([objective.contractive(trip, probes=8) for _ in range(50)])
+    assert ((several.mean(0) - wanted).abs() < error).all()
+    assert (several.std(0) < 0.6 * probes.std(0)).all()  # a mean of eight: a third is expected
     assert (probes.std(0) < 0.5 * wanted).all()
 
 

@@ -121,6 +121,18 @@ def test_pure_noise_is_seldom_claimed():
     assert claims <= 4  # 1 expected at the 5 % level; 5 or more has a chance of 0.3 %
 
 
+def test_more_questions_make_the_same_answer_less_sure(rng):
+    """The p-value compares with the largest of all that was asked, so that asking often does not help."""
+    a = rng.standard_normal(60)
+    others = {f"n{i}": rng.standard_normal(60) for i in range(12)}
+    codes = planted([a + 3 * rng.standard_normal(60)], {"a": a, **others})
+    alone, among = (
+        float(latent.attribute(codes, names, bootstraps=20).p_value.sel(latent=0, parameter="a"))
+        for names in (["a"], ["a", *others])
+    )
+    assert alone < 0.6 * among
+
+
 def test_the_interval_holds_the_value_for_other_traces():
     """R2 of a line with as much noise is known: one half."""
     inside = 0

@@ -131,6 +131,18 @@ def test_an_untrained_filter_bank_is_a_spectral_gate():
     assert out[..., :300].square().mean() < 0.5 * noise[..., :300].square().mean()
 
 
+def test_a_gap_says_nothing_of_the_noise_floor():
+    """A window that is mostly gap is gated as a whole one is, though silence is most of what it holds."""
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 1024))).float()
+    gappy = noise.clone()
+    gappy[..., 400:] = 0
+    with torch.no_grad():
+        whole, part = net.MaskNet(1, 1024)(noise), net.MaskNet(1, 1024)(gappy)
+    left = part[..., :350].std() / whole[..., :350].std()
+    assert 0.7 < left < 1.3
+    assert part[..., 450:].abs().max() < 1e-5
+
+
 def test_a_length_off_the_grid_names_the_nearest_good_one():
     with pytest.raises(ValueError, match=r"length 100 is not a multiple of stride\*\*levels = 64; try 128"):
         net.UNet(1, 100, (4, 8, 8, 8))
