@@ -1,5 +1,6 @@
 """Noise, mixing at a stated signal-to-noise ratio, and corruptions for training."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -150,16 +151,16 @@ def _range(values: Any) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
-class Corruption:
+class Corruption(ABC):
     """What spoils a batch on purpose, so that a model learns to mend it; ``a | b`` does a, then b.
 
     A corruption is called with a batch (trace, channel, time) and a `numpy.random.Generator`, all of its
     chance, and returns a new batch of the same shape and dtype. What is missing (NaN) stays missing.
     """
 
+    @abstractmethod
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Spoil a batch."""
-        raise NotImplementedError
 
     def __or__(self, other: "Corruption") -> "Compose":
         return Compose((self, other))
