@@ -260,9 +260,10 @@ def _forget(x: np.ndarray) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def pieces(x: Source, like: Tensor, size: int | None = None) -> Iterator[Tensor]:
-    """All traces in order, some at a time: `size`, or what makes 16 MB."""
-    for rows in torch.arange(len(x)).split(size or max(1, 2**22 // (x.shape[1] * x.shape[2]))):
+def pieces(x: Source, like: Tensor, most: int | None = None) -> Iterator[Tensor]:
+    """All traces in order, `most` at a time or 2 MB of them: of larger pieces the heap would keep some."""
+    size = max(1, 2**19 // (x.shape[1] * x.shape[2]))
+    for rows in torch.arange(len(x)).split(min(size, most or size)):
         yield take(x, rows.to(x.device) if isinstance(x, Tensor) else rows, like)
 
 

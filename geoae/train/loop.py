@@ -302,7 +302,7 @@ class Loop:
     def run(self, optimiser: torch.optim.Optimizer, progress: Progress, seed: int) -> float:
         """One training, from where it stands to the last epoch; returns the loss that it is judged by."""
         model, plan, best = self.model, self.plan, progress.best
-        sigma = sigma_schedule(model, sample(self.train[0], self.like), plan.anneal)
+        sigma = sigma_schedule(model, lambda: sample(self.train[0], self.like), plan.anneal)
         try:
             for epoch in range(len(progress.rows), plan.epochs):
                 self.epoch(optimiser, progress, sigma, seed, epoch)
@@ -411,22 +411,23 @@ class Loop:
         rng = np.random.default_rng([seed, CORRUPTION, step])
         return torch.from_numpy(self.plan.corrupt(x.cpu().numpy(), rng)).to(x)  # type: ignore[misc]
 
-    def evaluate(self, pair: Pair, seed: int, batch: int = 512) -> dict[str, float]:
+    def evaluate(self, pair: Pair, seed: int) -> dict[str, float]:
         """Loss and terms over all traces as the model is used, with the same draws at every call."""
         self.model.eval()
         x, y = pair
         seen = []
-        for step, rows in enumerate(torch.arange(len(x)).split(batch)):
-            goal = take(y, rows, self.like)
-            given = goal if y is x else take(x, rows, self.like)
+        goals = pieces(y, self.like, 512)
+        pairs = (
+            ((goal, goal) for goal in goals) if y is x else zip(pieces(x, self.like, 512), goals, strict=True)
+        )
+        for step, (given, goal) in enumerate(pairs):
             if self.plan.corrupt is not None:
                 given = self.corrupted(given, seed, step)
             net.reseed(goal.device, seed + step)
-            with torch.set_grad_enabled(
-                bool(self.plan.objective.contractive)
-            ):  # whose value is itself a derivative
+            # the contractive term is itself a derivative
+            with torch.set_grad_enabled(bool(self.plan.objective.contractive)):
                 loss, terms = self.step(given, goal, 1.0, None)
-            seen.append((len(rows), _numbers(loss, terms)))
+            seen.append((len(goal), _numbers(loss, terms)))
         return _means(seen)
 
     def diagnosis(self, rows: Tensor, numbers: dict[str, Tensor], seed: int, step: int, share: float) -> str:

@@ -83,17 +83,20 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def sigma_schedule(model: Model, some: Tensor, anneal: Anneal) -> Callable[[float], float | None]:
+def sigma_schedule(
+    model: Model, some: Callable[[], Tensor], anneal: Anneal
+) -> Callable[[float], float | None]:
     """What sets the likelihood's sigma to where it should be after a share of the run, and returns it.
 
-    The largest eigenvalue it starts from is that of `some` traces (trace, channel, time).
+    Where it is annealed, it starts from the largest eigenvalue of `some` traces (trace, channel, time).
     """
     likelihood: Any = model.likelihood
     if not getattr(likelihood, "anneal", False):
         return lambda share: None
+    traces = some()
     with torch.no_grad():
-        offset, gain = model.scale(some)
-        largest = _eigenvalues((some - offset) / gain)[-1].item()
+        offset, gain = model.scale(traces)
+        largest = _eigenvalues((traces - offset) / gain)[-1].item()
 
     def set_sigma(share: float) -> float:
         sigma = anneal.sigma(share, largest, math.exp(likelihood.start))

@@ -92,7 +92,7 @@ def run_together(
     assert y is x
     stack = Stack(model, seeds)
     adam = torch.optim.Adam(stack.parameters(), plan.lr, weight_decay=plan.weight_decay, fused=True)
-    sigma = sigma_schedule(model, sample(x, x), plan.anneal)
+    sigma = sigma_schedule(model, lambda: sample(x, x), plan.anneal)
     steps, step = plan.epochs * -(-len(x) // plan.batch), 0
     rows: list[list[Row]] = [[] for _ in seeds]
     model.train()
