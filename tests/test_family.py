@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 from torch import nn
-from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Bernoulli, MultivariateNormal, kl_divergence
 
 import geoae
 from geoae import Objective, latent, objective
@@ -605,8 +605,3 @@ def test_bernoulli_on_traces_outside_zero_and_one_is_refused(traces):
 def test_a_target_of_rho_outside_zero_and_one_is_refused():
     with pytest.raises(ValueError, match="rho is 1.5; a target activation lies between 0 and 1"):
         objective.bernoulli_kl(1.5, torch.tensor([0.5]))
-
-
-def test_log_probabilities_of_a_batch_are_those_of_its_traces():
-    likelihood, h, x = Gaussian(0.4), normal(3, 2, 5), normal(3, 2, 5, seed=1)
-    torch.testing.assert_close(likelihood.double()(h).log_prob(x), Normal(h, 0.4).log_prob(x).sum((1, 2)))

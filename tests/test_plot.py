@@ -452,10 +452,10 @@ def test_traces_of_nameless_channels_are_all_drawn():
 
 def test_text_of_a_file_cannot_break_a_figure(record, codes):
     record = record.assign_coords(channel=[HOSTILE, "cost $5", r"$\omega$"])
-    drawn(plot.before_after(record, record))
-    drawn(plot.traces(record))
+    for figure in (drawn(plot.before_after(record, record)), drawn(plot.traces(record))):
+        assert any("cost" in text.get_text() and "5" in text.get_text() for text in figure.findobj(Text))
     codes["k"].attrs["long_name"] = HOSTILE
-    drawn(plot.codes(codes, colour="k"))
+    assert drawn(plot.codes(codes, colour="k")).axes
 
 
 # report

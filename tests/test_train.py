@@ -22,19 +22,6 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def test_a_linear_autoencoder_spans_the_principal_components(traces):
-    model = geoae.autoencoder(like=traces, network="linear", latent=3)
-    geoae.fit(model, traces, epochs=800, batch=48, lr=3e-2)
-    centred = traces.values - traces.values.mean(0)
-    _, s, vt = np.linalg.svd(centred, full_matrices=False)
-    q, _ = np.linalg.qr(model.decoder[0].weight.detach().numpy())
-    outside = np.linalg.norm(q - vt[:3].T @ (vt[:3] @ q), 2)  # sine of the largest principal angle
-    assert np.degrees(np.arcsin(outside)) < 1
-    with torch.no_grad():
-        error = model(torch.from_numpy(geoae.arrays.to_batch(traces))).numpy()[:, 0] - traces.values
-    assert (error**2).sum() == pytest.approx((s[3:] ** 2).sum(), rel=0.01)
-
-
 def test_a_run_is_a_function_of_its_arguments(traces):
     def run(seed):
         model = small(traces, posterior="diagonal")

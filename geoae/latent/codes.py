@@ -38,8 +38,8 @@ def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.D
     like = next(model.parameters())
     model.eval()
     with torch.no_grad():
-        parts = [_code(model.encode(torch.from_numpy(part).to(like))) for part in _split(x, batch)]
-    mean, std = (torch.cat(values).cpu() for values in zip(*parts, strict=True))
+        parts = [model.encode(torch.from_numpy(part).to(like)) for part in _split(x, batch)]
+    mean, std = torch.cat([q.mean for q in parts]).cpu(), torch.cat([q.stddev for q in parts]).cpu()
     dims = ("trace", "latent")
     values: dict[str, Any] = {"mean": (dims, mean.numpy()), "std": (dims, std.numpy())}
     if model.variational:
@@ -280,10 +280,6 @@ def _fitting(data: xr.DataArray, model: Autoencoder) -> np.ndarray:
 
 def _split(x: np.ndarray, batch: int) -> list[np.ndarray]:
     return [x[start : start + batch] for start in range(0, len(x), batch)]
-
-
-def _code(q: Any) -> tuple[Tensor, Tensor]:
-    return q.mean, q.stddev
 
 
 def _decoded(model: Autoencoder, z: Tensor) -> Tensor:
