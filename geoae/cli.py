@@ -260,7 +260,8 @@ def main() -> None:
     except typer.Exit as end:
         sys.exit(end.exit_code)
     except KeyboardInterrupt as stop:
-        _end(130, *getattr(stop, "__notes__", ["stopped"]))
+        notes = getattr(stop, "__notes__", ["stopped"])
+        _end(130, *(note.replace("resume=True", "--resume") for note in notes))
     except UsageError as error:
         asked = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
         _end(2, error.format_message().rstrip(".") + asked)

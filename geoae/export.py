@@ -85,8 +85,8 @@ def _describe(layer: nn.Module) -> tuple[dict[str, Any], list[Tensor]]:
         if isinstance(layer, nn.ConvTranspose1d):
             words["output_padding"] = layer.output_padding[0]
         return words, [p for p in (layer.weight, layer.bias) if p is not None]
-    if isinstance(layer, nn.Unflatten | nn.Flatten | nn.Identity):
-        return {}, []  # the order of the numbers stays
+    if isinstance(layer, nn.Unflatten | nn.Flatten | nn.Identity | nn.Dropout):
+        return {}, []  # a model in use changes nothing there
     if type(layer) not in ACTIVATIONS:
         known = "Linear, Conv1d, ConvTranspose1d, ReLU, Tanh, Sigmoid"
         raise ValueError(f"a browser cannot run the layer {layer}; it knows {known}")

@@ -134,10 +134,15 @@ class SetScale(nn.Module):
 # ------------------------------------------------------------------------------------------- networks
 
 
-def _dense(widths: Sequence[int], activation: str) -> list[nn.Module]:
+def _after(activation: str, dropout: float) -> list[nn.Module]:
+    """What follows a layer: a nonlinearity, and features dropped at random while training."""
+    return [choose(ACTIVATIONS, activation, "activation")(), *[nn.Dropout(dropout)] * bool(dropout)]
+
+
+def _dense(widths: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(widths):
-        layers += [nn.Linear(before, after), choose(ACTIVATIONS, activation, "activation")()]
+        layers += [nn.Linear(before, after), *_after(activation, dropout)]
     return layers
 
 
@@ -156,8 +161,15 @@ class DenseEncoder(nn.Sequential):
     decoder that is principal component analysis.
     """
 
-    def __init__(self, channels: int, length: int, widths: Sequence[int] = (), activation: str = "relu"):
-        super().__init__(nn.Flatten(), *_dense((channels * length, *widths), activation))
+    def __init__(
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int] = (),
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ):
+        super().__init__(nn.Flatten(), *_dense((channels * length, *widths), activation, dropout))
         self.width = (channels * length, *widths)[-1]
 
 
@@ -165,11 +177,17 @@ class DenseDecoder(nn.Sequential):
     """Fully connected layers from codes (trace, latent) to traces (trace, channel, time)."""
 
     def __init__(
-        self, channels: int, length: int, latent: int, widths: Sequence[int] = (), activation: str = "relu"
+        self,
+        channels: int,
+        length: int,
+        latent: int,
+        widths: Sequence[int] = (),
+        activation: str = "relu",
+        dropout: float = 0.0,
     ):
         widths = (latent, *widths)
         super().__init__(
-            *_dense(widths, activation),
+            *_dense(widths, activation, dropout),
             nn.Linear(widths[-1], channels * length),
             nn.Unflatten(1, (channels, length)),
         )
@@ -189,6 +207,10 @@ class ConvEncoder(nn.Sequential):
     hidden : int
         Width of the dense layer after the convolutions; 0 leaves it out. Latents of a VAE come out one
         parameter each with it, and hardly ever without.
+    activation : str
+        After each layer, one of `ACTIVATIONS`.
+    dropout : float
+        Share of the features set to zero after each layer, at random, while training.
     """
 
     def __init__(
@@ -200,16 +222,17 @@ class ConvEncoder(nn.Sequential):
         stride: int = 2,
         hidden: int = 100,
         activation: str = "relu",
+        dropout: float = 0.0,
     ):
         if kernel % 2 == 0:
             raise ValueError(f"kernel is {kernel}; it must be odd, try {kernel + 1}")
         lengths = _lengths(length, len(widths), kernel, stride)
-        act = choose(ACTIVATIONS, activation, "activation")
         layers: list[nn.Module] = []
         for before, after in zip((channels, *widths), widths, strict=False):
-            layers += [nn.Conv1d(before, after, kernel, stride, padding=kernel // 2), act()]
+            convolution = nn.Conv1d(before, after, kernel, stride, padding=kernel // 2)
+            layers += [convolution, *_after(activation, dropout)]
         flat = (channels, *widths)[-1] * lengths[-1]
-        dense = [nn.Linear(flat, hidden), act()] if hidden else []
+        dense = [nn.Linear(flat, hidden), *_after(activation, dropout)] if hidden else []
         super().__init__(*layers, nn.Flatten(), *dense)
         self.width = hidden or flat
 
@@ -227,18 +250,18 @@ class ConvDecoder(nn.Sequential):
         stride: int = 2,
         hidden: int = 100,
         activation: str = "relu",
+        dropout: float = 0.0,
     ):
         lengths = _lengths(length, len(widths), kernel, stride)
         outward = (*widths[::-1], channels)
-        act = choose(ACTIVATIONS, activation, "activation")
-        dense = [nn.Linear(latent, hidden), act()] if hidden else []
+        dense = [nn.Linear(latent, hidden), *_after(activation, dropout)] if hidden else []
         layers = [
             *dense,
             nn.Linear(hidden or latent, outward[0] * lengths[-1]),
             nn.Unflatten(1, (outward[0], lengths[-1])),
         ]
         for before, after, n in zip(outward, outward[1:], lengths[-2::-1], strict=False):
-            layers += [act(), _transposed(before, after, kernel, stride, n)]
+            layers += [*_after(activation, dropout), _transposed(before, after, kernel, stride, n)]
         super().__init__(*layers)
 
 
@@ -326,14 +349,15 @@ class TopK(nn.Module):
 class _Residual(nn.Module):
     """Normalise, activate, convolve at a distance, and add to what came in."""
 
-    def __init__(self, width: int, kernel: int, dilation: int):
+    def __init__(self, width: int, kernel: int, dilation: int, dropout: float = 0.0):
         super().__init__()
         self.norm = nn.GroupNorm(1, width)
+        self.drop = nn.Dropout(dropout)
         self.near = nn.Conv1d(width, width, kernel, padding=kernel // 2 * dilation, dilation=dilation)
         self.mix = nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.mix(F.gelu(self.near(F.gelu(self.norm(x)))))
+        return x + self.drop(self.mix(F.gelu(self.near(F.gelu(self.norm(x))))))
 
 
 class UNet(nn.Module):
@@ -351,6 +375,8 @@ class UNet(nn.Module):
         Feature channels at each resolution, finest first.
     kernel, stride : int
         Of the convolutions that go down and up.
+    dropout : float
+        Share of what a residual block adds that is left out, at random, while training.
     """
 
     def __init__(
@@ -360,6 +386,7 @@ class UNet(nn.Module):
         widths: Sequence[int] = (8, 16, 32, 64),
         kernel: int = 9,
         stride: int = 4,
+        dropout: float = 0.0,
     ):
         super().__init__()
         step = stride ** (len(widths) - 1)
@@ -374,11 +401,11 @@ class UNet(nn.Module):
         self.stem = nn.Conv1d(channels, widths[0], kernel, padding=kernel // 2)
         self.down = nn.ModuleList(nn.Conv1d(a, b, kernel, stride, kernel // 2) for a, b in pairs)
         # at the coarsest level these dilations see some thousand samples, seconds of a seismogram
-        self.deep = nn.Sequential(*[_Residual(widths[-1], 5, d) for d in (1, 2, 4, 1)])
+        self.deep = nn.Sequential(*[_Residual(widths[-1], 5, d, dropout) for d in (1, 2, 4, 1)])
         self.up = nn.ModuleList(
             nn.ConvTranspose1d(b, a, kernel, stride, kernel // 2, stride - 1) for a, b in reversed(pairs)
         )
-        self.fuse = nn.ModuleList(_Residual(a, kernel, 1) for a, _ in reversed(pairs))
+        self.fuse = nn.ModuleList(_Residual(a, kernel, 1, dropout) for a, _ in reversed(pairs))
         self.head = nn.Conv1d(widths[0], channels, 1)
         self.reset_parameters()
 
@@ -418,6 +445,8 @@ class MaskNet(nn.Module):
         Feature channels of the dilated convolutions, all the same; each sees twice as far as the one before.
     kernel, stride : int
         Samples of a filter, and from one position to the next.
+    dropout : float
+        As in `UNet`.
     """
 
     def __init__(
@@ -427,6 +456,7 @@ class MaskNet(nn.Module):
         widths: Sequence[int] = (64,) * 6,
         kernel: int = 64,
         stride: int = 16,
+        dropout: float = 0.0,
     ):
         super().__init__()
         if length % stride:
@@ -446,7 +476,7 @@ class MaskNet(nn.Module):
         self.analysis = nn.Conv1d(1, 2 * self.filters, kernel, stride, kernel - stride, bias=False)
         self.synthesis = nn.ConvTranspose1d(2 * self.filters, 1, kernel, stride, kernel - stride, bias=False)
         self.enter = nn.Conv1d(2 * features, widths[0], 1)
-        self.blocks = nn.Sequential(*[_Residual(width, 3, 2**i) for i, width in enumerate(widths)])
+        self.blocks = nn.Sequential(*[_Residual(width, 3, 2**i, dropout) for i, width in enumerate(widths)])
         self.leave = nn.Conv1d(widths[-1], features, 1)
         self.reset_parameters()
 

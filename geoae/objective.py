@@ -65,7 +65,7 @@ def kl(trip: Trip) -> Tensor:
     """Divergence of q(z|x) from the standard normal prior [nats per trace]."""
     q = _posterior(trip, "kl")
     if isinstance(q, Independent):
-        return kl_to_prior(q.base_dist.loc, q.base_dist.scale).sum(-1)
+        return kl_to_prior(q.mean, q.stddev, getattr(q, "log_std", None)).sum(-1)
     return kl_divergence(q, prior(q))
 
 
@@ -80,12 +80,13 @@ def kl_with_free_bits(trip: Trip, free: float) -> Tensor:
     return kl_to_prior(q.mean, q.stddev).mean(0).clamp_min(free).sum()
 
 
-def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
+def kl_to_prior(mean: Tensor, std: Tensor, log_std: Tensor | None = None) -> Tensor:
     r"""Divergence of :math:`\mathcal N(\mu, \sigma^2)` from the standard normal, number by number [nats].
 
-    :math:`\tfrac12 (\mu^2 + \sigma^2 - 1 - \ln \sigma^2)` (Kingma and Welling, 2014, appendix B).
+    :math:`\tfrac12 (\mu^2 + \sigma^2 - 1 - \ln \sigma^2)` (Kingma and Welling, 2014, appendix B); its
+    logarithm may be given where it is at hand.
     """
-    return 0.5 * (mean**2 + std**2 - 1) - std.log()
+    return 0.5 * (mean.square() + std.square() - 1) - (std.log() if log_std is None else log_std)
 
 
 def l1(trip: Trip) -> Tensor:

@@ -140,7 +140,7 @@ def test_a_training_that_is_stopped_can_be_resumed(tmp_path):
     finally:
         job.kill()
     assert job.returncode == 130
-    assert f"resume=True goes on from {state}" in complaint
+    assert f"--resume goes on from {state}" in complaint
     (line,) = complaint.splitlines()
     assert line.startswith("geoae: stopped at step ")
     assert state.exists()

@@ -22,6 +22,8 @@ VARIANTS = {
     "overcomplete": ({"widths": (64,), "latent": 80}, Objective()),
     "conv": ({"network": "conv", "widths": (4, 8), "hidden": 16}, Objective()),
     "conv tied": ({"network": "conv", "widths": (4, 8), "hidden": 0, "tied": True}, Objective()),
+    "dropout": ({"widths": (16,), "dropout": 0.1}, Objective()),
+    "conv dropout": ({"network": "conv", "widths": (4, 8), "hidden": 16, "dropout": 0.1}, Objective()),
     "l2": ({"widths": (16,)}, Objective(l2=1e-4)),
     "sparse": ({"widths": (16,), "latent": 16}, Objective(l1=1e-2)),
     "k-sparse": ({"widths": (16,), "latent": 16, "top": 4}, Objective()),

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import geoae
 from geoae import nn as net
 
 
@@ -174,3 +175,18 @@ def test_the_device_is_the_one_asked_for():
     assert net.device().type in ("cpu", "cuda", "mps")
     with pytest.raises(ValueError, match="no device 'foo' here; choose from cpu"):
         net.device("foo")
+
+
+@pytest.mark.parametrize("build", [geoae.autoencoder, geoae.denoiser])
+def test_dropout_drops_while_training_and_nothing_after(build):
+    model = build(64, channels=3, dropout=0.5)
+    x = torch.randn(2, 3, 64, generator=torch.Generator().manual_seed(0))
+    if build is geoae.denoiser:
+        torch.nn.init.normal_(model.network.leave.weight)  # a new one adds nothing that could be dropped
+    with net.forked_rng(0):
+        model.train()
+        assert not torch.equal(model(x), model(x))
+        model.eval()
+        assert torch.equal(model(x), model(x))
+    with pytest.raises(ValueError, match=r"dropout is 1.0; it is the share of features left out"):
+        build(64, channels=3, dropout=1.0)

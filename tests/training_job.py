@@ -25,7 +25,7 @@ def fit(kind, folder, **options):
     folder = Path(folder)
     if kind == "denoiser":
         data = geoae.synth.seismograms(20, duration=10.24, seed=0).isel(time=slice(256, 512))
-        model = geoae.denoiser(like=data, widths=(8, 8))
+        model = geoae.denoiser(like=data, widths=(8, 8), dropout=0.2)
         options |= {
             "corrupt": geoae.AddNoise(snr_db=(-5, 5)) | geoae.Shift(20),
             "epochs": 3,

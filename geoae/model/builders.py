@@ -32,6 +32,7 @@ def autoencoder(
     stride: int = 2,
     hidden: int = 100,
     activation: str = "relu",
+    dropout: float = 0.0,
     code: str = "identity",
     posterior: str = "point",
     likelihood: str = "gaussian",
@@ -61,6 +62,8 @@ def autoencoder(
         Of the convolutional network.
     activation, code : str
         Nonlinearity between the layers, and of the code itself (for a point posterior).
+    dropout : float
+        Share of the features set to zero after each nonlinearity, at random, while training.
     posterior : str
         ``point``, or for a variational autoencoder ``diagonal`` or ``full``.
     likelihood : str
@@ -99,6 +102,7 @@ def autoencoder(
     """
     length, channels = _size(length, channels, like)
     latent, kernel, stride = _whole(latent=latent, kernel=kernel, stride=stride)
+    _share(dropout)
     (hidden,) = _whole(0, hidden=hidden)
     widths, decoder_widths = _widths(widths), _widths(decoder_widths)
     config = {"builder": "autoencoder", **{k: v for k, v in locals().items() if k != "like"}}
@@ -111,7 +115,14 @@ def autoencoder(
     head = _head(posterior, latent, code, top)
     with net.forked_rng(seed):
         encoder, decoder = _networks(
-            network, channels, length, latent, widths, decoder_widths, kernel, stride, hidden, activation
+            network,
+            channels,
+            length,
+            latent,
+            widths,
+            decoder_widths,
+            {"activation": activation, "dropout": dropout},
+            {"kernel": kernel, "stride": stride, "hidden": hidden},
         )
         code_head = head(encoder.width)
     if tied:
@@ -128,6 +139,7 @@ def denoiser(
     widths: Sequence[int] | None = None,
     kernel: int | None = None,
     stride: int | None = None,
+    dropout: float = 0.0,
     sigma: float | str = 1.0,
     scale: str = "std",
     seed: int = 0,
@@ -147,8 +159,8 @@ def denoiser(
         between them (`geoae.nn.UNet`).
     widths, kernel, stride : sequence of int, int, int, optional
         Of the network; what goes together stands there.
-    sigma, scale, seed
-        As in `autoencoder`.
+    dropout, sigma, scale, seed
+        As in `autoencoder`; what is dropped is a share of what each residual block adds.
 
     Returns
     -------
@@ -159,6 +171,8 @@ def denoiser(
     own = {"widths": widths, "kernel": kernel, "stride": stride}
     network_words = {name: usual[name] if value is None else value for name, value in own.items()}
     network_words["widths"] = _widths(network_words["widths"])
+    _share(dropout)
+    network_words["dropout"] = dropout
     config = {"builder": "denoiser", "length": length, "channels": channels, "kind": kind, **network_words}
     config |= {"sigma": sigma, "scale": scale, "seed": seed}
     noise = _likelihood("gaussian", sigma, False, (channels, length))
@@ -191,6 +205,11 @@ def _whole(least: int = 1, **counts: Any) -> tuple[int, ...]:
     return tuple(int(count) for count in counts.values())
 
 
+def _share(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; it is the share of features left out, from 0 to below 1")
+
+
 def _widths(widths: Any) -> list[int] | None:
     return None if widths is None else [_whole(width=width)[0] for width in widths]  # a list, as JSON has it
 
@@ -211,18 +230,18 @@ def _head(posterior: str, latent: int, code: str, top: int | None):
     return lambda width: dist.Point(width, latent, None if plain else activation)
 
 
-def _networks(network, channels, length, latent, widths, decoder_widths, kernel, stride, hidden, activation):
+def _networks(network, channels, length, latent, widths, decoder_widths, between, convolutions):
     if network == "conv":
         widths = tuple(widths or (16, 32))
-        options = {"kernel": kernel, "stride": stride, "hidden": hidden, "activation": activation}
+        options = between | convolutions
         encoder: nn.Module = net.ConvEncoder(channels, length, widths, **options)
         outward = tuple(decoder_widths or widths[::-1])
         return encoder, net.ConvDecoder(channels, length, latent, outward[::-1], **options)
     if network in ("dense", "linear"):
         widths = () if network == "linear" else tuple((100, 100) if widths is None else widths)
         outward = widths[::-1] if decoder_widths is None else tuple(decoder_widths)
-        encoder = net.DenseEncoder(channels, length, widths, activation)
-        return encoder, net.DenseDecoder(channels, length, latent, outward, activation)
+        encoder = net.DenseEncoder(channels, length, widths, **between)
+        return encoder, net.DenseDecoder(channels, length, latent, outward, **between)
     raise ValueError(f"unknown network {network!r}; choose from {', '.join(NETWORKS)}")
 
 

@@ -61,7 +61,7 @@ class Stack(nn.Module):
         h = _dense(model.encoder, seen.flatten(2), weights)
         if isinstance(model.posterior, dist.Diagonal):
             mean, log_std = _linear(h, weights).chunk(2, -1)
-            q: Any = dist.Normals(mean, log_std.exp(), 1)
+            q: Any = dist.Normals(mean, log_std, 1)
             z = mean + q.base_dist.scale * noise
         else:
             z = _dense(model.posterior, h, weights)
