@@ -54,7 +54,7 @@ class Progress:
 
     step: int = 0
     rows: list[Row] = field(default_factory=list)
-    batches: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # of the epoch under way
+    batches: list[tuple[int, Terms]] = field(default_factory=list)  # of the epoch under way
     best: Best = field(default_factory=Best)
     scaler: dict[str, Any] = field(default_factory=dict)  # of the loss, for half precision
 
@@ -116,7 +116,7 @@ class Keeper:
             "about": self.about,
             "step": progress.step,
             "rows": [asdict(row) for row in progress.rows],
-            "batches": [(n, {k: float(v) for k, v in terms.items()}) for n, terms in progress.batches],
+            "batches": progress.batches,
             "best": [progress.best.loss, progress.best.waited],
             "scaler": progress.scaler,
             "finished": [[run.loss, [asdict(row) for row in run.rows]] for run in self.finished],

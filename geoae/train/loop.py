@@ -339,7 +339,7 @@ class Loop:
             seen = take(x, rows, self.like)
             wanted = seen if y is x else take(y, rows, self.like)
             loss, numbers = self.forward(seen, wanted, seed, progress.step, share)
-            if not math.isfinite(numbers["loss"].item()):
+            if not math.isfinite(numbers["loss"]):
                 raise ValueError(self.diagnosis(rows, numbers, seed, progress.step, share))
             for parameter in self.parameters:  # Adam's own zero_grad takes ten times as long
                 parameter.grad = None
@@ -386,7 +386,7 @@ class Loop:
 
     def forward(
         self, x: Tensor, y: Tensor, seed: int, step: int, share: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, float]]:
         """Loss to go down, and the loss and terms of the batch; corruption and draws are those of this step.
 
         Of several processes each corrupts and draws for the whole batch, as one process would, and
@@ -403,7 +403,7 @@ class Loop:
         own = slice(mine[0], mine[-1] + 1) if len(mine) else slice(0, 1)
         loss, terms = self.spread(x[own], y[own], share, None if noise is None else noise[:, own])
         weight = len(mine) / count
-        numbers = {name: _summed(value * weight) for name, value in _numbers(loss, terms).items()}
+        numbers = _numbers(loss, terms, weight)
         return loss * weight * _world(), numbers  # torch takes the mean over the processes
 
     def corrupted(self, x: Tensor, seed: int, step: int) -> Tensor:
@@ -430,12 +430,12 @@ class Loop:
             seen.append((len(goal), _numbers(loss, terms)))
         return _means(seen)
 
-    def diagnosis(self, rows: Tensor, numbers: dict[str, Tensor], seed: int, step: int, share: float) -> str:
+    def diagnosis(self, rows: Tensor, numbers: dict[str, float], seed: int, step: int, share: float) -> str:
         """Which term stopped being a number, at which step and on which trace."""
-        name = next(name for name in reversed(numbers) if not math.isfinite(numbers[name].item()))
+        name = next(name for name in reversed(numbers) if not math.isfinite(numbers[name]))
         trace = next((int(row) for row in rows if not self._finite_alone(int(row), seed, step, share)), None)
         where = "on the batch as a whole" if trace is None else f"on trace {trace} of those trained on"
-        return f"{name} became {numbers[name].item()} at step {step}, {where}; try a smaller lr, or clip=1.0"
+        return f"{name} became {numbers[name]} at step {step}, {where}; try a smaller lr, or clip=1.0"
 
     def _finite_alone(self, row: int, seed: int, step: int, share: float) -> bool:
         x, y = (take(part, torch.tensor([row]), self.like) for part in self.train)
@@ -444,10 +444,10 @@ class Loop:
         return math.isfinite(self.step(x, y, share, None)[0].item())
 
 
-def _means(seen: list[tuple[int, dict[str, Any]]]) -> dict[str, float]:
+def _means(seen: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
     """Mean of each term over the traces of all batches."""
     sizes, terms = zip(*seen, strict=True)
-    return {name: float(np.average([float(t[name]) for t in terms], weights=sizes)) for name in terms[0]}
+    return {name: float(np.average([t[name] for t in terms], weights=sizes)) for name in terms[0]}
 
 
 def _world() -> int:
@@ -458,16 +458,17 @@ def _rank() -> int:
     return processes.get_rank() if _world() > 1 else 0
 
 
-def _summed(value: Tensor) -> Tensor:
-    """Sum over the processes."""
-    total = value.clone()
-    processes.all_reduce(total)
-    return total
+def _numbers(loss: Tensor, terms: dict[str, Tensor], weight: float | None = None) -> dict[str, float]:
+    """Loss and terms as plain numbers; those of several processes are added up, each by its weight.
 
-
-def _numbers(loss: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Loss and terms as numbers, without what leads back to the weights."""
-    return {"loss": loss.detach(), **{name: value.detach() for name, value in terms.items()}}
+    One transfer brings all of them. As small tensors they would stay between the large ones that come and
+    go, and keep their memory from being used again.
+    """
+    values = torch.stack([loss.detach(), *(value.detach() for value in terms.values())])
+    if weight is not None:
+        values *= weight
+        processes.all_reduce(values)
+    return dict(zip(("loss", *terms), values.tolist(), strict=True))
 
 
 # ------------------------------------------------------------------------------------- before and after
