@@ -298,6 +298,7 @@ def through_windows(
     *,
     phase: int = 0,
     batch: int = 256,
+    aligned: bool = False,
 ) -> np.ndarray:
     r"""Apply a function to overlapping windows of a record and add the results up again.
 
@@ -312,17 +313,21 @@ def through_windows(
     Parameters
     ----------
     function : callable
-        Maps (window, channel, length) to the same shape; at most `batch` windows at a time.
+        Maps (window, channel, length) to as many windows of that length; at most `batch` at a time.
     values : array, shape (channel, n)
     length, hop : int [samples]
     phase : int
         Absolute index of ``values[:, 0]``, or that index modulo `hop`.
+    aligned : bool
+        Let batches hang on absolute time too: `phase` is no modulus then, and window :math:`j` always comes
+        at place :math:`j` modulo `batch` of exactly `batch`, among zeros where the piece has no windows. For
+        functions such as networks, whose last bits depend on where in a batch a window stands.
 
     Returns
     -------
     array, shape (channel, n)
-        In the dtype of `values`, or float64 where those are integers. NaN in what `function` returns stays
-        where it is.
+        In the dtype of `values`, or float64 where those are integers; as many channels as `function` makes.
+        NaN in what `function` returns stays where it is.
 
     Examples
     --------
@@ -339,18 +344,26 @@ def through_windows(
     n = values.shape[-1]
     weights = _weights(length, hop)
     starts = np.arange(-((length - 1 - phase) // hop) * hop - phase, n, hop)  # all that reach a sample
-    out = np.zeros(values.shape, values.dtype if values.dtype.kind == "f" else float)
-    for some in np.split(starts, range(batch, len(starts), batch)):
+    first = (starts[0] + phase) // hop % batch if aligned else 0  # place of the first window in its batch
+    out = None
+    for some in np.split(starts, range(batch - first, len(starts), batch)):
         index = some[:, None] + np.arange(length)
         index %= 2 * n  # mirrored: 0 1 2 2 1 0 0 1 2 ...
         index = np.where(index < n, index, 2 * n - 1 - index)
         windows = np.ascontiguousarray(values[:, index].swapaxes(0, 1))
+        if aligned:
+            windows, alone = np.zeros((batch, *windows.shape[1:]), values.dtype), windows
+            windows[first : first + len(alone)] = alone
         results = np.asarray(function(windows))
-        if results.shape != windows.shape:
+        if results.shape != (len(windows), results.shape[1], length):
             raise ValueError(f"function made shape {results.shape} of windows of shape {windows.shape}")
-        for start, result in zip(some.tolist(), results, strict=True):
+        if out is None:
+            out = np.zeros((results.shape[1], n), values.dtype if values.dtype.kind == "f" else float)
+        for start, result in zip(some.tolist(), results[first:], strict=not aligned):
             inside = slice(max(-start, 0), n - start)
             out[:, max(start, 0) : start + length] += (weights * result)[:, inside]
+        first = 0
+    assert out is not None  # every sample is in some window
     return out
 
 

@@ -185,17 +185,173 @@ def test_masked_nan_and_infinite_samples(denoiser):
         denoise(trace, denoiser)
 
 
-def test_rates_other_than_the_models_are_refused(denoiser):
+def test_a_rate_of_zero_is_refused(denoiser):
     trace = obspy.read()[0]
-    trace.stats.sampling_rate = 40
-    with pytest.raises(
-        ValueError,
-        match="model expects 100 Hz, data has 40 Hz; use denoise\\(data.resample\\(100\\), model\\)",
-    ):
-        denoise(trace, denoiser)
     trace.stats.sampling_rate = 0
     with pytest.raises(ValueError, match="BW.RJOB..EHZ has a sampling rate of 0 Hz"):
         denoise(trace, denoiser)
+
+
+def test_what_is_there_of_an_instrument_is_taken_on_request(three):
+    """As if the missing component were there and all NaN."""
+    stream = obspy.read()
+    missing = geoae.io.from_stream(stream)
+    missing.loc["BW.RJOB..EHE"] = np.nan
+    expected = denoise(missing, three)
+    out = denoise(stream.select(component="[ZN]"), three, partial=True)
+    lone = denoise(stream.select(component="N")[0], three)
+    other = denoise(stream.select(component="Z")[0], three)
+    for trace in out:
+        close(trace.data, expected.sel(channel=trace.id), 1e3)
+    assert np.abs(lone.data - denoise(stream, three).select(component="N")[0].data).max() > 1e-3
+    assert lone.id == "BW.RJOB..EHN"
+    assert other.stats.npts == 3000
+
+
+def test_a_dead_component_stays_dead(three):
+    stream = obspy.read()
+    stream[1].data = np.full(3000, 12345)
+    out = denoise(stream, three)
+    np.testing.assert_allclose(out[1].data, 12345, rtol=1e-15)
+    assert all(np.isfinite(trace.data).all() for trace in out)
+
+
+# ---------------------------------------------------------------------------------------------- rates
+
+RATES = [20, 33.3, 40, 50, 99.99, 120, 128, 200, 250, 1000 / 3]
+
+
+@pytest.fixture(scope="module")
+def identity():
+    """A model of 100 Hz that gives back what it is given, in single precision."""
+    model = geoae.denoiser(256, kind="time", widths=(4,), seed=0)
+    model.trained["rate"] = 100.0
+    return model.eval()
+
+
+def waves(t):
+    """Something without an end to its spectrum below 15 Hz, the same at any rate."""
+    rng = np.random.default_rng(0)
+    f, a, p = (rng.uniform(low, high, 40) for low, high in ((0.5, 15), (0.2, 1), (0, 7)))
+    return (a * np.sin(2 * np.pi * f * t[:, None] + p)).sum(-1) * np.exp(-(((t - 20) / 4) ** 2))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_model_that_changes_nothing_changes_nothing_at_any_rate(identity, rate):
+    values = np.random.default_rng(1).standard_normal((3, 3000)).cumsum(-1) + 1e5
+    values[:, 1200:1230] = values[1, 2500:2900] = np.nan
+    out = denoise(values, identity, rate=rate)
+    close(out, values, np.ptp(values[np.isfinite(values)]))
+    stream = obspy.Stream(
+        [
+            obspy.Trace(row[:1000], {"channel": f"HH{c}", "sampling_rate": rate})
+            for row, c in zip(values, "ENZ", strict=True)
+        ]
+    )
+    for before, after in zip(stream, denoise(stream, identity), strict=True):
+        assert after.stats.sampling_rate == before.stats.sampling_rate
+        close(after.data, before.data, 300)
+
+
+@pytest.mark.parametrize("rate", [120, 200, 250])
+def test_the_same_waves_come_out_alike_at_any_rate(three, rate):
+    """Sampled more or less often, the waves are the same, and so is what the model makes of them."""
+    often, seldom = (np.tile(waves(np.arange(40 * r) / r), (3, 1)) for r in (rate, 10))
+    reference = denoise(np.tile(waves(np.arange(4000) / 100), (3, 1)), three, rate=100)[:, ::10]
+    assert np.abs(reference - seldom).max() > 0.03 * np.abs(seldom).max()  # it does something
+    error = denoise(often, three, rate=rate)[:, :: rate // 10] - reference
+    assert np.abs(error).max() < 5e-3 * np.abs(seldom).max()
+
+
+def test_what_lies_above_follows_is_kept_or_dropped(identity):
+    t = np.arange(4000) / 200
+    low, high = np.sin(2 * np.pi * 5 * t), np.sin(2 * np.pi * 70 * t)
+    inner = slice(200, -200)
+    for word, expected in (("follow", low + high), ("keep", low + high), ("drop", low)):
+        out = denoise(np.tile(low + high, (3, 1)), identity, rate=200, outside=word)
+        np.testing.assert_allclose(out[0, inner], expected[inner], atol=2e-3)
+    with pytest.raises(
+        ValueError, match="unknown word for what lies outside 'gone'; choose from follow, drop"
+    ):
+        denoise(np.zeros((3, 99)), identity, rate=200, outside="gone")
+
+
+def test_what_lies_below_the_band_follows_is_kept_or_dropped(identity):
+    """As two poles of a Butterworth filter, run both ways, part them."""
+    model = geoae.denoiser(4096, kind="time", widths=(4,), seed=0).eval()
+    model.trained |= {"rate": 100.0, "band": [0.5, 50.0]}
+    t = np.arange(20000) / 100
+    tones = {f: np.sin(2 * np.pi * f * t) for f in (4 / 40.96, 20 / 40.96, 5.0)}  # whole turns in a window
+    x = np.tile(sum(tones.values()), (3, 1))
+    for word in ("follow", "keep"):
+        close(denoise(x, model, rate=100, outside=word), x, 3)
+    expected = sum(tone * f**4 / (f**4 + 0.5**4) for f, tone in tones.items())
+    out = denoise(x, model, rate=100, outside="drop")[0]
+    np.testing.assert_allclose(out[5000:-5000], expected[5000:-5000], atol=0.03)
+
+
+@pytest.mark.parametrize("rate", [40, 100, 125])
+def test_the_numbers_do_not_depend_on_how_a_record_is_cut(three, rate, monkeypatch):
+    """Bit for bit: chunks, blocks, and a piece of the record with enough on either side."""
+    time = np.datetime64("2020-01-01T00:00:00.4") + (np.arange(4000) * (1e9 / rate)).astype("timedelta64[ns]")
+    x = record(4000).assign_coords(time=time)
+    x[:, 1500:1520] = np.nan
+    x[:, 2300:2800] = np.nan
+    whole = denoise(x, three)
+    np.testing.assert_array_equal(denoise(x.chunk(time=999), three), whole)
+    piece = denoise(x.isel(time=slice(333, 3777)), three)
+    np.testing.assert_array_equal(piece[:, 1000:-1000], whole[:, 1333:2777])
+    monkeypatch.setattr(denoising.record, "BLOCK", 700)
+    np.testing.assert_array_equal(denoise(x, three), whole)
+    stream = geoae.to_stream(x)
+    for trace in denoise(stream, three):
+        begin = round((trace.stats.starttime - stream[0].stats.starttime) * rate)
+        np.testing.assert_array_equal(trace.data, whole.sel(channel=trace.id[-1])[begin : begin + len(trace)])
+
+
+def test_a_record_of_two_rates_keeps_both(three):
+    stream = obspy.read()
+    slow = stream.copy().decimate(2)
+    for trace in slow:
+        trace.stats.channel = "B" + trace.stats.channel[1:]
+    out = denoise(stream + slow, three)
+    assert [t.stats.sampling_rate for t in out] == [100] * 3 + [50] * 3
+    for trace in denoise(slow, three):
+        assert (out.select(id=trace.id)[0].data == trace.data).all()
+
+
+# --------------------------------------------------------------------------------------------- arrays
+
+
+def test_an_array_equals_a_record(three):
+    x = record()
+    expected = denoise(x, three).values
+    assert (denoise(x.values, three, rate=RATE) == expected).all()
+    both = denoise(np.stack([x.values, x.values]), three, rate=RATE)
+    assert (both == expected).all()
+    lone = denoise(x.values[2], three, rate=RATE)
+    assert (lone == denoise(x[2].drop_vars("channel"), three).values).all()
+    assert denoise(x.values.astype(np.int16), three, rate=RATE).dtype == np.float32
+
+
+def test_a_masked_array_comes_back_masked(three):
+    values = np.ma.masked_inside(np.round(record().values), 3, 4)
+    nan = denoise(values.filled(np.nan), three, rate=RATE)
+    for x in (values, values.astype(int)):
+        out = denoise(x, three, rate=RATE)
+        assert (out.mask == values.mask).all()
+        assert (out.compressed() == nan[~values.mask]).all()
+
+
+def test_arrays_that_say_too_little_are_refused(three):
+    with pytest.raises(
+        ValueError, match="an array has no sampling rate of its own: rate is None; give rate="
+    ):
+        denoise(np.zeros((3, 99)), three)
+    with pytest.raises(ValueError, match=r"array has shape \(2, 99\); wanted .* with 3 channels .* E, N, Z"):
+        denoise(np.zeros((2, 99)), three, rate=100)
+    with pytest.raises(ValueError, match="rate= is for plain arrays; this Stream has its own"):
+        denoise(obspy.read(), three, rate=100)
 
 
 # -------------------------------------------------------------------------------------------- records
@@ -214,7 +370,7 @@ def test_chunks_equal_the_whole(three, chunk, gap):
     x[:, slice(*gap)] = np.nan
     pieces = denoise(x.chunk(time=chunk), three)
     assert pieces.chunks is not None
-    close(pieces.compute(), denoise(x, three), float(abs(x).max()))
+    np.testing.assert_array_equal(pieces.compute(), denoise(x, three))
 
 
 def test_a_later_cut_of_the_record_agrees_with_the_whole(three):
@@ -286,7 +442,7 @@ def test_a_saved_model_may_be_given_by_its_path(three, tmp_path):
 
 
 def test_what_cannot_be_denoised_is_named(three):
-    with pytest.raises(TypeError, match="cannot denoise a list; give a Stream, a Trace or a DataArray"):
+    with pytest.raises(TypeError, match="cannot denoise a list; give a Stream, a Trace, a DataArray or"):
         denoise([1, 2], three)
     with pytest.raises(ValueError, match="which model\\? give one that geoae.fit has trained"):
         denoise(obspy.read())
