@@ -207,13 +207,13 @@ def attribute(
     if output is not None:
         _check_outputs([output], [model, data], [".nc"])
     traces, trained = _traces(data), _autoencoder(geoae, model)
-    names = _parameters(traces, data, parameter)
+    _check_parameters(traces, data, parameter)
     found = (traces.sizes.get("channel", 1), traces.sizes["time"])
     wanted = (trained.config.get("channels", found[0]), trained.config.get("length", found[1]))
     if found != wanted:
         shapes = " and ".join(f"{c} channels of {n} samples" for c, n in (found, wanted))
         raise ValueError(f"{data} and {model} do not fit: {shapes}; give traces like those it was trained on")
-    table = geoae.latent.attribute(geoae.encode(traces, trained), names, seed=seed)
+    table = geoae.latent.attribute(geoae.encode(traces, trained), parameter or None, seed=seed)
     _show_table(table)
     _say(str(geoae.latent.verdict(table)))
     if output is not None:
@@ -364,17 +364,14 @@ def _loaded(path: str | Path) -> Any:
         raise ValueError(f"{path} is not a NetCDF file of traces; {EXAMPLE}") from error
 
 
-def _parameters(traces: Any, path: Path, asked: list[str] | None) -> list[str]:
-    """Names of the parameters to ask about: those asked for, or all that are numbers."""
-    along = [str(name) for name, c in traces.coords.items() if c.dims == ("trace",) and name != "trace"]
-    known = [name for name in along if traces[name].dtype.kind in "fiub"]
+def _check_parameters(traces: Any, path: Path, asked: list[str] | None) -> None:
+    """Refuse to ask traces that carry no parameters, or not this one."""
+    known = [str(name) for name, c in traces.coords.items() if c.dims == ("trace",) and name != "trace"]
     if not known:
-        raise ValueError(f"{path} carries no parameter, a coordinate of numbers along 'trace'; {EXAMPLE}")
+        raise ValueError(f"{path} carries no parameter, a coordinate along 'trace'; {EXAMPLE}")
     for name in asked or []:
         if name not in known:
-            found = f"{name!r} holds no numbers" if name in along else f"no parameter {name!r} in {path}"
-            raise ValueError(f"{found}; choose from {', '.join(known)}")
-    return asked or known
+            raise ValueError(f"no parameter {name!r} in {path}; choose from {', '.join(known)}")
 
 
 def _autoencoder(geoae: Any, path: str | Path) -> Any:

@@ -391,7 +391,9 @@ def changed(x, how):
         "renamed": lambda: x.rename(time="t"),
         "worded": lambda: x.assign_coords(time=[f"t{i}" for i in range(50)]),
         "bare": lambda: x.drop_vars(["slope", "intercept"]),
-        "named": lambda: x.drop_vars("slope").assign_coords(intercept=("trace", ["a", "b"] * 18)),
+        "named": lambda: x.drop_vars("slope").assign_coords(
+            intercept=("trace", [f"e{i}" for i in range(36)])
+        ),
     }[how]()
 
 
@@ -403,8 +405,8 @@ def changed(x, how):
         ("timeless", "bad.nc has dims trace, time and no 'time' axis of numbers; 'geoae generate"),
         ("renamed", "bad.nc has dims trace, t and no 'time' axis of numbers"),
         ("worded", "no 'time' axis of numbers"),
-        ("bare", "bad.nc carries no parameter, a coordinate of numbers along 'trace'"),
-        ("named", "bad.nc carries no parameter"),
+        ("bare", "bad.nc carries no parameter, a coordinate along 'trace'"),
+        ("named", "no parameter to ask about; the codes carry intercept"),
     ],
 )
 def test_traces_that_cannot_be_asked_end_in_one_line(how, message, shelf, capsys, monkeypatch):
@@ -415,14 +417,16 @@ def test_traces_that_cannot_be_asked_end_in_one_line(how, message, shelf, capsys
         assert message in complaint(capsys, monkeypatch, "train", "bad.nc", "-o", "m.safetensors")
 
 
-def test_a_parameter_of_words_is_left_out_and_refused_when_asked_for(shelf, capsys, monkeypatch):
+def test_words_are_categories_and_names_are_left_out_and_refused_when_asked_for(shelf, capsys, monkeypatch):
     x = xr.load_dataarray("x.nc")
-    x.assign_coords(station=("trace", ["a", "b"] * 18)).to_netcdf("words.nc", engine="scipy")
-    line = complaint(capsys, monkeypatch, "attribute", "vae.safetensors", "words.nc", "-p", "station")
-    assert "'station' holds no numbers; choose from slope, intercept" in line
+    words = {"station": ("trace", ["a", "b"] * 18), "event": ("trace", [f"e{i}" for i in range(36)])}
+    x.assign_coords(words).to_netcdf("words.nc", engine="scipy")
+    line = complaint(capsys, monkeypatch, "attribute", "vae.safetensors", "words.nc", "-p", "event")
+    assert "parameter 'event' holds 36 different words on 36 traces" in line
     out = run("attribute", "vae.safetensors", "words.nc")
     assert out.exit_code == 0, out.exception
-    assert "station" not in out.output
+    assert "station: " in out.output
+    assert "event" not in out.output
 
 
 def test_a_parameter_asked_twice_is_answered_once(shelf):

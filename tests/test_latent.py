@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy import stats
 
 import geoae
 from geoae import latent
+from geoae.latent import statistics
 
 N = 400
 
@@ -109,16 +111,89 @@ def test_an_idle_latent_is_said_to_answer_nothing(uniform, rng):
     assert "z1: active (KL 1.000 nats), but the answer to none of these questions" in str(verdict)
 
 
-def test_pure_noise_is_seldom_claimed():
+# ------------------------------------------------------------------ the same, over many draws of each kind
+
+
+def _one_to_one(rng, a, b):
+    return [b + 0.05 * rng.standard_normal(N), rng.standard_normal(N), np.exp(2 * a)], {"a": a, "b": b}
+
+
+def _categories(rng, a, b):
+    rock = rng.integers(0, 3, N)
+    held = np.array([2.0, 0.0, 1.0])[rock] + 0.2 * rng.standard_normal(N)  # no order that a rank could see
+    return [a, held], {"a": a, "b": np.array(["sand", "clay", "rock"])[rock]}
+
+
+def _whole_numbers(rng, a, b):
+    layers = rng.integers(1, 6, N)
+    return [a, layers + 0.3 * rng.standard_normal(N)], {"a": a, "b": layers}
+
+
+def _tied(rng, a, b):
+    a, other = rng.standard_normal((2, N))
+    return [a, other], {"a": a, "b": 0.9 * a + np.sqrt(1 - 0.81) * other}
+
+
+KINDS = {
+    "one to one": (_one_to_one, {"a": "z2", "b": "z0"}),
+    "folded": (lambda rng, a, b: ([a, b], {"a": a**2, "b": b}), {"a": "z0", "b": "z1"}),
+    "turned": (
+        lambda rng, a, b: ([a + b, a - b], {"a": a, "b": b}),
+        {"a": "z0 and z1 together", "b": "z0 and z1 together"},
+    ),
+    "doubled": (lambda rng, a, b: ([a, b, a], {"a": a, "b": b}), {"a": "z0 or z2", "b": "z1"}),
+    "categories": (_categories, {"a": "z0", "b": "z1"}),
+    "whole numbers": (_whole_numbers, {"a": "z0", "b": "z1"}),
+    "tied by the design": (_tied, {"a": "z0"}),
+}
+
+
+def _draw(kind, seed):
+    rng = np.random.default_rng([seed, 7])
+    columns, parameters = KINDS[kind][0](rng, *rng.uniform(-1, 1, (2, N)))
+    table = latent.attribute(
+        planted(columns, parameters), ["a", "b"], permutations=100, bootstraps=50, seed=seed
+    )
+    return latent.verdict(table)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("draws", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_each_kind_of_code_gets_its_answer(kind, draws):
+    for seed in range(draws):
+        verdict = _draw(kind, seed)
+        for name, where in KINDS[kind][1].items():
+            joined = {"either": " or ", "together": " and "}.get(verdict[name].relation, "")
+            latents = joined.join(f"z{i}" for i in sorted(verdict[name].latents))
+            assert latents + " together" * (joined == " and ") == where
+        assert ("go together in these traces" in str(verdict)) == (kind == "tied by the design")
+
+
+@pytest.mark.parametrize("draws", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_pure_noise_is_seldom_claimed(draws):
     claims = 0
-    for seed in range(20):
-        draw = np.random.default_rng(seed)
-        codes = planted(
-            list(draw.standard_normal((3, 60))), {"a": draw.uniform(size=60), "b": draw.uniform(size=60)}
+    for seed in range(draws):
+        rng = np.random.default_rng([seed, 8])
+        n = (30, 60, 200, 400)[seed % 4]
+        group = np.array(["x", "y", "z"])[rng.integers(0, 3, n)]
+        noise = planted(
+            list(rng.standard_normal((3, n))), {"a": rng.uniform(size=n), "b": rng.normal(size=n), "g": group}
         )
-        table = latent.attribute(codes, ["a", "b"], permutations=100, bootstraps=20, seed=seed)
+        table = latent.attribute(noise, ["a", "b", "g"], permutations=100, bootstraps=20, seed=seed)
         claims += any(answer.latents for answer in latent.verdict(table).values())
-    assert claims <= 4  # 1 expected at the 5 % level; 5 or more has a chance of 0.3 %
+    assert claims <= {20: 4, 200: 10}[draws]  # the level is 5 %; of 20, 5 or more have a chance of 0.3 %
+
+
+def test_p_values_under_shuffling_are_as_often_small_as_they_say():
+    """Of one question the p-value is uniform, and the least of many questions likewise."""
+    rng = np.random.default_rng(0)
+    least = []
+    for _ in range(60):
+        z, y = rng.standard_normal((50, 2)), rng.standard_normal((50, 3))
+        bases = [z[:, [0]], z[:, [1]], z]
+        p = statistics.p_values(bases, y, np.arange(3), 99, rng, lambda: None)
+        least.append(p.min())
+    assert stats.kstest(least, "uniform").pvalue > 0.01
 
 
 def test_more_questions_make_the_same_answer_less_sure(rng):
@@ -133,29 +208,113 @@ def test_more_questions_make_the_same_answer_less_sure(rng):
     assert alone < 0.6 * among
 
 
-def test_the_interval_holds_the_value_for_other_traces():
-    """R2 of a line with as much noise is known: one half."""
-    inside = 0
-    for seed in range(20):
-        a, noise = np.random.default_rng(seed).standard_normal((2, 1500))
-        table = latent.attribute(
-            planted([a + noise], {"a": a}), ["a"], permutations=20, bootstraps=200, seed=seed
-        )
-        inside += float(table.r2_low[0, 0]) <= 0.5 <= float(table.r2_high[0, 0])
-    assert inside >= 16  # 19 expected; 15 or fewer has a chance of 0.03 %
+@pytest.mark.parametrize(
+    ("draws", "n", "r2"),
+    [
+        (20, 400, 0.5),
+        (20, 400, 0.0),
+        *[
+            pytest.param(100, n, r2, marks=pytest.mark.slow)
+            for n in (400, 1500)
+            for r2 in (0.0, 0.1, 0.5, 0.9)
+        ],
+    ],
+)
+def test_the_interval_holds_the_value_for_other_traces(draws, n, r2):
+    """R2 of a line with noise is known; with few traces a held-out fit alone would be biased low."""
+    inside, found = 0, []
+    for seed in range(draws):
+        a, noise = np.random.default_rng([seed, 9]).standard_normal((2, n))
+        y = np.sqrt(r2) * a + np.sqrt(1 - r2) * noise
+        table = latent.attribute(planted([a], {"y": y}), ["y"], permutations=20, bootstraps=300, seed=seed)
+        inside += float(table.r2_low[0, 0]) <= r2 <= float(table.r2_high[0, 0])
+        found.append(float(table.r2[0, 0]))
+    assert inside >= {20: 16, 100: 90}[draws]  # 19 of 20 expected; 15 or fewer have a chance of 0.03 %
+    assert np.mean(found) == pytest.approx(r2, abs=4 * np.std(found) / np.sqrt(draws) + 0.002)
 
 
-def test_the_share_of_variance_is_that_of_a_spline_fit(rng):
-    from scipy.interpolate import make_lsq_spline
+def test_leave_one_out_in_closed_form_is_leaving_one_out():
+    """Refits without each trace in turn give the errors that the leverages promise."""
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-1, 1, 40)
+    y = np.sin(3 * z) + 0.3 * rng.standard_normal(40)
+    basis, strength = statistics.curve(z), 0.01
 
-    y = np.sort(rng.uniform(-1, 1, N))
-    z = np.sin(3 * y) + 0.3 * rng.standard_normal(N)
-    inner = np.quantile(y, np.linspace(0, 1, 7))
-    fitted = make_lsq_spline(y, z, np.r_[[inner[0]] * 3, inner, [inner[-1]] * 3])(y)
-    r2 = 1 - ((z - fitted) ** 2).sum() / ((z - z.mean()) ** 2).sum()
-    adjusted = 1 - (1 - r2) * (N - 1) / (N - 8 - 1)  # nine splines, which add up to one
+    def fitted(seen):
+        b = basis.columns[seen]
+        return np.linalg.solve(b.T @ b + strength * basis.penalty, b.T @ y[seen])
+
+    everyone = np.arange(40)
+    alone = [y[i] - basis.columns[i] @ fitted(everyone != i) for i in everyone]
+    u, stiffness = statistics._modes(basis)
+    kept = 1 / (1 + strength * stiffness)
+    residual, leverage = y - u @ (kept * (u.T @ y)), u**2 @ kept
+    np.testing.assert_allclose(residual / (1 - leverage), alone, rtol=1e-6)
+
+
+def test_the_share_of_variance_is_that_of_the_parameter(rng):
+    y = rng.uniform(-1, 1, 1500)
+    z = np.sin(3 * y) + 0.3 * rng.standard_normal(1500)
     table, _ = ask(planted([z], {"y": y}), ["y"])
-    assert float(table.share[0, 0]) == pytest.approx(adjusted, abs=1e-9)
+    variance = 0.5 * (1 - np.sin(6) / 6)  # of sin 3y for y even between -1 and 1
+    assert float(table.share[0, 0]) == pytest.approx(variance / (variance + 0.09), abs=0.02)
+
+
+def test_on_a_mesh_shares_are_exact_sobol_indices():
+    """Of z = a + 2 b + 3 ab on a balanced mesh of +-1: parts 1, 4 and 9 of 14."""
+    a, b = (v.ravel() for v in np.meshgrid(np.tile([-1.0, 1.0], 5), np.tile([-1.0, 1.0], 6)))
+    table, _ = ask(planted([a + 2 * b + 3 * a * b], {"a": a, "b": b}))
+    np.testing.assert_allclose(table.share[0], [1 / 14, 4 / 14], atol=1e-12)
+    assert float(table.interaction[0]) == pytest.approx(9 / 14)
+
+
+def test_the_ceiling_is_quoted(uniform, rng):
+    a, b = uniform
+    codes = planted([a + 0.5 * rng.standard_normal(N), b], {"a": a, "b": b})
+    table = latent.attribute(codes, ["a", "b"], ceiling={"a": 0.8, "b": 0.03}, permutations=20)
+    verdict = latent.verdict(table)
+    assert verdict["a"].ceiling == 0.8
+    assert f"{verdict['a'].effect / 0.8:.0%} of the 0.80 that the signals allow" in str(verdict["a"])
+    assert str(verdict["b"]) == "b: cannot be known from these signals (R2 0.03 at best)"
+
+
+def test_runs_are_brought_into_one_order(uniform, rng):
+    """Signs and order of latents are arbitrary; what they hold is not."""
+    a, b = uniform
+    idle = 1e-3 * rng.standard_normal(N)
+    parameters, kl = {"a": a, "b": b}, [1.0, 1.0, 1e-6]
+    first = planted([a, b, idle], parameters, kl=[kl])
+    turned = planted([idle, -b, -a], parameters, kl=[kl[::-1]])
+    other = planted([a + b, a - b, idle], parameters, kl=[kl])
+    table, verdict = ask(xr.concat([first, turned, other], "run"))
+    assert table.order[1].values.tolist() == [2, 1, 0]
+    assert table.sign[1, :2].values.tolist() == [-1, -1]
+    assert table.answer.sel(run=1, latent=0, parameter="a")
+    np.testing.assert_allclose(table.agreement, 2 / 3)
+    assert "2 of 3 trainings agree" in str(verdict["a"])
+    assert verdict["a"].latents == (0,)
+
+
+def test_a_progress_bar_shows_on_long_work_only(uniform, capsys, monkeypatch):
+    codes = planted(list(uniform), dict(zip("ab", uniform, strict=True)))
+    ask(codes, progress=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("geoae.latent.attribution.BAR_AFTER", 0.0)
+    ask(codes, progress=True)
+    assert "attributing" in capsys.readouterr().err
+
+
+def test_codes_of_a_model_that_never_learned_come_with_a_warning(oscillations, vae):
+    model = geoae.autoencoder(like=oscillations, latent=3, posterior="diagonal")
+    for one, warned in ((model, True), (vae, False)):
+        table = latent.attribute(geoae.encode(oscillations, one), ["k"], permutations=20)
+        assert ("the model was never trained" in str(latent.verdict(table))) is warned
+
+
+def test_a_code_that_has_collapsed_is_said_to_have(uniform):
+    a, b = uniform
+    _, verdict = ask(planted([0 * a, 0 * b], {"a": a, "b": b}, kl=0.0))
+    assert verdict.notes[-1] == "no latent is active: the code has collapsed"
 
 
 def test_spearman_and_mutual_information_agree_with_their_libraries(uniform, rng):
@@ -181,7 +340,14 @@ def test_the_same_seed_gives_the_same_table(uniform):
     [
         ({"names": ["c"]}, KeyError, "the codes carry no parameter 'c'; they carry a, b"),
         ({"names": []}, ValueError, "no parameter to ask about; the codes carry a, b"),
-        ({"a": np.full(N, "x")}, ValueError, "parameter 'a' holds <U1, not numbers; give it as numbers"),
+        ({"a": np.full(N, "x")}, ValueError, "parameter 'a' is the same word on every trace"),
+        (
+            {"a": np.arange(N).astype(str)},
+            ValueError,
+            "parameter 'a' holds 400 different words on 400 traces",
+        ),
+        ({"a": np.full(N, None)}, ValueError, "parameter 'a' is missing on some traces; leave them out"),
+        ({"a": np.ones(N, complex)}, ValueError, "holds complex128, neither numbers nor words"),
         ({"traces": 19}, ValueError, "19 traces are too few to tell anything; give 20 or more"),
         ({"a": np.full(N, 2.0)}, ValueError, "parameter 'a' is 2 on every trace"),
         ({"a": np.r_[np.nan, np.ones(N - 1)]}, ValueError, "parameter 'a' is NaN or inf on 1 traces"),
@@ -224,7 +390,9 @@ def test_codes_carry_parameters_and_divergences(vae, oscillations):
 
 
 def test_a_point_posterior_has_no_divergence(oscillations):
-    codes = geoae.encode(oscillations, geoae.autoencoder(like=oscillations, network="linear"))
+    model = geoae.autoencoder(like=oscillations, network="linear")
+    geoae.fit(model, oscillations, epochs=2)
+    codes = geoae.encode(oscillations, model)
     assert "kl" not in codes
     assert (codes["std"] == 0).all()
     table = latent.attribute(codes, ["k"], permutations=20, bootstraps=20)

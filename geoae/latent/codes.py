@@ -1,5 +1,6 @@
 """Codes of labelled traces, what they stand for, and how likely a trace is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ from ..model import Autoencoder
 from ..objective import kl_to_prior
 
 
-def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.Dataset:
+def encode(
+    data: xr.DataArray, model: Autoencoder | Sequence[Autoencoder], *, batch: int = 4096
+) -> xr.Dataset:
     """q(z|x) of labelled traces, carrying their parameters along.
 
     Parameters
     ----------
     data : DataArray, dims (trace, [channel,] time)
-    model : Autoencoder
+    model : Autoencoder, or sequence of them
+        Several, such as ``model.runs`` after ``geoae.fit(..., restarts=4)``, give a dimension ``run``.
     batch : int
         Traces at a time.
 
@@ -28,9 +32,12 @@ def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.D
     -------
     codes : Dataset over (trace, latent)
         ``mean`` and ``std`` of q(z|x); unless the posterior is a point, ``kl``, each latent's divergence from
-        the prior [nats]; ``sensitivity`` (latent), the rms change of the decoded trace for one standard
-        deviation of the latent [units of the data]. Coordinates of ``trace`` come along.
+        the prior [nats]. Over latent, what it does to the decoded trace [units of the data, rms]:
+        ``sensitivity``, for one standard deviation of its codes by the decoder's Jacobian; ``traversal``, the
+        standard deviation while it sweeps through its codes' quantiles. Coordinates of ``trace`` come along.
     """
+    if not isinstance(model, torch.nn.Module):
+        return xr.concat([encode(data, run, batch=batch) for run in model], "run", combine_attrs="override")
     _needs_code(model)
     if "trace" not in data.dims:
         data = data.expand_dims("trace")
@@ -44,12 +51,11 @@ def encode(data: xr.DataArray, model: Autoencoder, *, batch: int = 4096) -> xr.D
     values: dict[str, Any] = {"mean": (dims, mean.numpy()), "std": (dims, std.numpy())}
     if model.variational:
         values["kl"] = (dims, kl_to_prior(mean, std).numpy(), {"units": "nats"})
-    values["sensitivity"] = (
-        "latent",
-        _sensitivity(model, mean.numpy()),
-        {"units": data.attrs.get("units", "")},
-    )
-    return xr.Dataset(values, {name: c for name, c in data.coords.items() if c.dims == ("trace",)})
+    about = {"units": data.attrs.get("units", "") if isinstance(model.scale, net.SetScale) else "scaled"}
+    for name, measure in (("sensitivity", _sensitivity), ("traversal", _swept)):
+        values[name] = ("latent", measure(model, mean.numpy()), about)
+    along = {name: c for name, c in data.coords.items() if c.dims == ("trace",)}
+    return xr.Dataset(values, along, {"trained": int(bool(model.trained))})
 
 
 def decode(model: Autoencoder, z: Any) -> xr.DataArray:
@@ -305,6 +311,24 @@ def _sensitivity(model: Autoencoder, mean: np.ndarray, most: int = 256) -> np.nd
         )
         rms.append(change.square().mean().sqrt().item())
     return np.array(rms) * mean.std(0)
+
+
+def _swept(model: Autoencoder, mean: np.ndarray, anchors: int = 16, steps: int = 9) -> np.ndarray:
+    """Rms spread of the decoded trace while one latent sweeps, the others staying at some of the codes.
+
+    At the mean of all codes alone a latent can look dead that moves the trace elsewhere.
+    """
+    some = mean[:: -(-len(mean) // anchors)]
+    sweep = np.quantile(mean, np.linspace(0.05, 0.95, steps), axis=0)
+    spread = []
+    for i in range(mean.shape[1]):
+        z = np.repeat(some[:, None], steps, 1)
+        z[:, :, i] = sweep[:, i]
+        with torch.no_grad():
+            flat = torch.from_numpy(z.reshape(-1, z.shape[-1])).to(next(model.parameters()))
+            traces = _decoded(model, flat).cpu().numpy().reshape(*z.shape[:2], -1)
+        spread.append(np.sqrt(traces.var(1).mean()))
+    return np.array(spread)
 
 
 def _labelled(model: Autoencoder, values: np.ndarray, first: str) -> xr.DataArray:

@@ -40,6 +40,8 @@ class Model(nn.Module, ABC):
     trained, card : dict
         What `geoae.fit` saw (rate, channels, units, traces, seed, losses, versions), and what the author
         says of the model. Both are saved with it.
+    others : list of Model
+        What ``geoae.fit(..., restarts=...)`` trained and did not keep, the best first; not saved.
     """
 
     def __init__(self, scale: nn.Module, likelihood: nn.Module, config: dict | None = None):
@@ -48,6 +50,12 @@ class Model(nn.Module, ABC):
         self.config: dict[str, Any] = config or {}
         self.trained: dict[str, Any] = {}
         self.card: dict[str, Any] = {}
+        self.others: list[Model] = []
+
+    @property
+    def runs(self) -> "list[Model]":
+        """The model itself, and the trainings that ``fit(restarts=...)`` did not keep, the best first."""
+        return [self, *self.others]
 
     @abstractmethod
     def send(self, seen: Tensor, goal: Tensor, samples: int, watch: bool, noise: Tensor | None) -> Trip:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.metadata import version
 from numbers import Real
 from typing import Any
@@ -203,12 +204,21 @@ def fit(
         report = _report(advance, callback)
         loop = Loop(model, train, held_out, plan, keeper, report)
         loop.restarts(restarts, seed, going_on)
-    best = min(keeper.finished, key=lambda run: run.loss)
+    best, *others = sorted(keeper.finished, key=lambda run: run.loss)
     model.load_state_dict(best.weights)
     model.eval()
     history = _history(best.rows, [run.loss for run in keeper.finished])
     model.trained = _trained(data, len(train[0]), plan.objective, seed, history)
+    model.others = [_copy(model, run.weights) for run in others]
     return history
+
+
+def _copy(model: Model, weights: dict[str, Tensor]) -> Model:
+    """Another model like this one, with weights of its own."""
+    model.others = []  # of an earlier training
+    copy = deepcopy(model)
+    copy.load_state_dict(weights)
+    return copy
 
 
 def default_objective(model: Model) -> Objective:
