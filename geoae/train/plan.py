@@ -34,7 +34,7 @@ class Anneal:
 
     start: float = 0.5
     hold: float = 0.1
-    until: float = 0.7
+    until: float = 0.85
 
     def sigma(self, share: float, largest: float, end: float) -> float:
         """Standard deviation after `share` of the run, for a largest eigenvalue `largest`."""
