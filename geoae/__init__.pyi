@@ -18,7 +18,13 @@ from . import (
 )
 from .arrays import cut as cut
 from .denoising import denoise as denoise
-from .io import ReadError as ReadError, read as read, to_stream as to_stream, write as write
+from .io import (
+    ReadError as ReadError,
+    read as read,
+    read_tree as read_tree,
+    to_stream as to_stream,
+    write as write,
+)
 from .latent import encode as encode, generate as generate
 from .model import (
     Autoencoder as Autoencoder,

@@ -4,8 +4,9 @@ A record is a DataArray of dims ("channel", "time"): SEED ids, times in whole na
 nothing.
 """
 
-from .reading import ENZ, files, read, read_stream, read_traces
-from .segments import ReadError, from_stream, to_stream
+from .decode import ReadError
+from .reading import ENZ, files, read, read_stream, read_traces, read_tree
+from .segments import from_stream, to_stream
 from .writing import SUFFIXES, write, written_format
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "read",
     "read_stream",
     "read_traces",
+    "read_tree",
     "to_stream",
     "write",
     "written_format",

@@ -1,48 +1,63 @@
 """Waveform files to labelled records."""
 
 import os
-import warnings
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from glob import escape, glob, has_magic
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import obspy
 import xarray as xr
-from obspy.core.util.base import ENTRY_POINTS
-from obspy.core.util.decorator import uncompress_file
-from obspy.core.util.misc import buffered_load_entry_point
 
 from ..arrays import sampling_rate
-from .segments import ReadError, by_rate, from_stream, one_rate, plain_traces
+from .decode import Decoded, ReadError, decode, plain_traces
+from .formats import GATHERS
+from .gathers import gather
+from .segment import Segment
+from .segments import by_rate, from_segments, one_rate
 
 ENZ = {"E": 0, "2": 0, "T": 0, "N": 1, "1": 1, "R": 1, "Z": 2, "3": 2}  # the order of components in a window
 
 
-def read(source: Any, *, select: str | None = None) -> xr.DataArray:
+def read(
+    source: Any, *, select: str | None = None, overlap: str | None = None, strict: bool = False
+) -> xr.DataArray:
     """Read waveforms of any format ObsPy knows, one file or many, as one labelled record.
 
     The format is found from the content, whatever the file's name. ObsPy's PICKLE format is never read nor
-    even tried, because a pickle runs the code it contains. Compressed files are unpacked.
+    even tried, because a pickle runs the code it contains. Compressed files are unpacked. Readers that are
+    known to crash or hang on damaged files run in a process of their own, with a limit of time and memory.
 
     Parameters
     ----------
-    source : path, glob pattern ("archive/**/*.mseed"), list of these, obspy Stream or Trace
+    source : path, glob pattern ("archive/**/*.mseed"), folder, list of these, obspy Stream or Trace
+        A folder stands for every waveform file in it, an SDS archive for instance.
     select : str, optional
         Keep only the SEED ids (network.station.location.channel) that match a pattern such as
         "BW.RJOB..EH?"; one with fewer dots matches the end of the id: "*.HH?", "HHZ".
+    overlap : {"first", "last", "mean", "layers"}, optional
+        What to do where segments of one channel overlap with different values; if left out that is an error.
+        The value of the segment that comes first or last in the files, the mean of all, or a row of the
+        record for each layer of segments, with a coordinate ``layer``, so that nothing is lost.
+    strict : bool
+        Refuse a file that ObsPy warned of, and a folder with a file that cannot be read. Otherwise the
+        warnings stand in ``attrs["warnings"]``, and what could not be read in ``attrs["unread"]``.
 
     Returns
     -------
     DataArray, dims ("channel", "time")
         Channels in the order of the files. Coordinates of ``channel``: its SEED id, network, station,
         location, code ("HHZ") and component ("Z"). ``time`` is datetime64[ns], start + round(i * 1e9 / rate).
+        A segment between two grid points goes to the nearer one, half a sample off at most; a clock that
+        jumped farther starts a segment of its own. Its own time comes back on the way to a Stream.
         Rates that differ by no more than 1e-6 of themselves (one was kept in single precision) are one, that
         of most samples; the others come back on the way to a Stream.
         Integers stay integers where there are no gaps; otherwise they become float64 (float32 if 16 bits
-        wide) with NaN in the gaps. What ObsPy warned of stands in ``attrs["warnings"]``.
+        wide) with NaN in the gaps.
+        SEG-Y and SU files are gathers of dims ("trace", "time"), time in s from the start of each trace,
+        with the fields of the trace headers as coordinates of ``trace``.
 
     Raises
     ------
@@ -50,7 +65,7 @@ def read(source: Any, *, select: str | None = None) -> xr.DataArray:
         When there is no such file, or none that matches.
     ReadError
         When a file is no waveform, is empty or damaged, or what was read makes no single record: several
-        sampling rates, a rate of zero, or two different values for one channel and time.
+        sampling rates (see `read_tree`), a rate of zero, or two different values for one channel and time.
 
     Examples
     --------
@@ -58,19 +73,44 @@ def read(source: Any, *, select: str | None = None) -> xr.DataArray:
     >>> dict(record.sizes), record.channel.values
     ({'channel': 2, 'time': 3000}, array(['BW.RJOB..EHZ', 'BW.RJOB..EHN'], dtype='<U12'))
     """
-    if isinstance(source, obspy.Stream | obspy.Trace):
-        return from_stream(_selected(plain_traces(source), select))
-    paths = _paths(source)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        traces = _selected([trace for path in paths for trace in _read_file(path)], select)
-    record = from_stream(traces)
-    names = paths[0].name if len(paths) == 1 else f"{len(paths)} files, {paths[0].name} to {paths[-1].name}"
-    record.attrs["history"] = f"read: {names}"
-    told = [w for w in caught if not issubclass(w.category, DeprecationWarning | PendingDeprecationWarning)]
-    if told:
-        record.attrs["warnings"] = "\n".join(dict.fromkeys(_line(w.message) for w in told))
-    return record
+    found = _found(source, strict)
+    segments = _selected(found.segments, select)
+    if found.formats and found.formats <= GATHERS:
+        return _told(gather(segments), found)
+    return _told(from_segments(segments, overlap=overlap), found)
+
+
+def read_tree(
+    source: Any, *, select: str | None = None, overlap: str | None = None, strict: bool = False
+) -> xr.DataTree:
+    """Read waveforms of several sampling rates: a tree with one record for each rate.
+
+    Parameters
+    ----------
+    source, select, overlap, strict
+        As of `read`.
+
+    Returns
+    -------
+    DataTree
+        Groups named by their rate, "20Hz"; each holds the record as ``waveform``.
+
+    Examples
+    --------
+    >>> stream = obspy.read()
+    >>> _ = stream[0].decimate(2, no_filter=True)
+    >>> tree = read_tree(stream)
+    >>> {name: dict(group["waveform"].sizes) for name, group in tree.items()}
+    {'50Hz': {'channel': 1, 'time': 1500}, '100Hz': {'channel': 2, 'time': 3000}}
+    """
+    found = _found(source, strict)
+    segments = _selected(found.segments, select)
+    place = {id(segment): i for i, segment in enumerate(segments)}
+    groups = {}
+    for rate, some in by_rate(segments).items():
+        record = from_segments(some, overlap=overlap, places=[place[id(segment)] for segment in some])
+        groups[f"{rate:.12g}Hz"] = _told(record, found).to_dataset(name="waveform")
+    return xr.DataTree.from_dict(groups)
 
 
 def read_stream(source: Any) -> obspy.Stream:
@@ -78,18 +118,18 @@ def read_stream(source: Any) -> obspy.Stream:
 
     Parameters
     ----------
-    source : path, glob pattern or list of these
+    source : as of `read`
 
     Raises
     ------
     FileNotFoundError, ReadError
         As `read`.
     """
-    traces = [trace for path in _paths(source) for trace in _read_file(path) if trace.stats.npts > 0]
-    if not traces:
+    segments = [segment for segment in _found(source).segments if len(segment.data)]
+    if not segments:
         raise ReadError(f"{source} holds no samples, only headers")
-    by_rate(traces)
-    return obspy.Stream(traces)
+    by_rate(segments)
+    return obspy.Stream([segment.trace() for segment in segments])
 
 
 def files(source: Any) -> list[Path]:
@@ -100,8 +140,27 @@ def files(source: Any) -> list[Path]:
     FileNotFoundError
         When there is no such file, or none that matches.
     """
-    path = Path(source).expanduser() if isinstance(source, str | os.PathLike) else None
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path and path.is_dir() else _paths(source)
+    if isinstance(source, list | tuple):
+        if not source:
+            raise ReadError("the list of files is empty")
+        return [path for item in source for path in files(item)]
+    if not isinstance(source, str | os.PathLike):
+        kind = type(source).__name__
+        raise TypeError(f"cannot read a {kind}; give a path, a glob pattern, a list, a Stream or a Trace")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+        if not found:
+            raise FileNotFoundError(f"no file in the folder {source}")
+        return found
+    if path.exists():
+        return [path]
+    if not has_magic(str(path)):
+        raise FileNotFoundError(f"no such file: {source}")
+    found = [Path(name) for name in sorted(glob(str(path), recursive=True)) if os.path.isfile(name)]
+    if not found:
+        raise FileNotFoundError(f"no file matches {source}")
+    return found
 
 
 def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
@@ -169,79 +228,66 @@ def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr
     )
 
 
-def _paths(source: Any) -> list[Path]:
-    """Files that a path, a pattern or a list of them stands for."""
-    if isinstance(source, list | tuple):
-        if not source:
-            raise ReadError("the list of files is empty")
-        return [path for item in source for path in _paths(item)]
-    if not isinstance(source, str | os.PathLike):
-        kind = type(source).__name__
-        raise TypeError(f"cannot read a {kind}; give a path, a glob pattern, a list, a Stream or a Trace")
-    path = Path(source).expanduser()
-    if path.is_dir():
-        raise ReadError(f"{source} is a folder; name the files in it: {path / '**' / '*.mseed'}")
-    if path.exists():
-        return [path]
-    if not has_magic(str(path)):
-        raise FileNotFoundError(f"no such file: {source}")
-    found = [Path(name) for name in sorted(glob(str(path), recursive=True)) if os.path.isfile(name)]
-    if not found:
-        raise FileNotFoundError(f"no file matches {source}")
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+class _Found(Decoded):
+    """What several files hold, with a name for them and those that could not be read."""
+
+    name = ""
+    unread: Sequence[str] = ()
+
+
+def _found(source: Any, strict: bool = False) -> _Found:
+    """Segments of whatever a source stands for."""
+    found = _Found()
+    if isinstance(source, obspy.Stream | obspy.Trace):
+        found.segments = [Segment.of(trace) for trace in plain_traces(source)]
+        return found
+    paths = files(source)
+    whole = not _is_folder(source)  # in a folder there may be other things than waveforms
+    unread = []
+    for path in paths:
+        try:
+            one = decode(path, strict=strict)
+        except ReadError as error:
+            if whole or strict:
+                raise
+            unread.append(str(error))
+            continue
+        found.segments += one.segments
+        found.warnings += one.warnings
+        found.formats |= one.formats
+    if not found.formats:
+        raise ReadError(f"none of the {len(paths)} files in {source} can be read: {unread[0]}")
+    found.unread = unread
+    first, last = paths[0].name, paths[-1].name
+    found.name = first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}"
     return found
 
 
-def _read_file(path: Path) -> list[obspy.Trace]:
-    """Traces of one file, in its order, checked against what the file could hold."""
-    if path.stat().st_size == 0:
-        raise ReadError(f"{path} is empty (0 bytes)")
-    traces = plain_traces(_parts(str(path), str(path)))
-    for trace in traces:
-        stats = trace.stats
-        if stats.npts != len(trace.data):
-            raise ReadError(f"{path}: {trace.id} promises {stats.npts} samples and holds {len(trace.data)}")
-        if not 1678 <= stats.starttime.year < 2262:
-            raise ReadError(f"{path}: {trace.id} starts in the year {stats.starttime.year}; is it damaged?")
-    return traces
+def _is_folder(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike) and Path(source).expanduser().is_dir()
 
 
-@uncompress_file
-def _parts(filename: str, name: str) -> obspy.Stream:
-    """Read a file, or each file of an archive; `name` is what the user calls it."""
-    form = _format(filename)
-    if form is None:
-        raise ReadError(f"{name} is in no waveform format that ObsPy can read (pickles are never read)")
-    try:
-        # The format is always passed, or ObsPy would go looking for it and unpickle what looks like a pickle.
-        return obspy.read(escape(filename), format=form, check_compression=False)
-    except Exception as error:  # ObsPy's readers raise 21 kinds
-        raise ReadError(f"{name} looks like {form} but cannot be read: {_line(error)}") from error
+def _told(record: xr.DataArray, found: _Found) -> xr.DataArray:
+    """The record, with where it comes from and what was noticed on the way."""
+    if found.name:
+        record.attrs["history"] = f"read: {found.name}"
+    if found.warnings:
+        record.attrs["warnings"] = "\n".join(dict.fromkeys(found.warnings))
+    if found.unread:
+        record.attrs["unread"] = "\n".join(found.unread)
+    return record
 
 
-def _format(filename: str) -> str | None:
-    """Name of the first format, in ObsPy's order, whose detector recognises the file; never PICKLE."""
-    for form, entry in ENTRY_POINTS["waveform"].items():
-        if form == "PICKLE":
-            continue
-        is_format = buffered_load_entry_point(entry.dist.name, f"obspy.plugin.waveform.{form}", "isFormat")
-        with suppress(Exception):  # a detector that stumbles has not recognised anything
-            if is_format(filename):
-                return form
-    return None
-
-
-def _selected(traces: list[obspy.Trace], pattern: str | None) -> list[obspy.Trace]:
+def _selected(segments: list[Segment], pattern: str | None) -> list[Segment]:
     if pattern is None:
-        return traces
+        return segments
     last = pattern.count(".") + 1
-    kept = [t for t in traces if fnmatchcase(".".join(t.id.split(".")[-last:]), pattern)]
+    kept = [s for s in segments if fnmatchcase(".".join(s.id.split(".")[-last:]), pattern)]
     if not kept:
-        raise ReadError(
-            f"select={pattern!r} matches none of {', '.join(dict.fromkeys(t.id for t in traces))}"
-        )
+        names: Iterable[str] = dict.fromkeys(segment.id for segment in segments)
+        raise ReadError(f"select={pattern!r} matches none of {', '.join(names)}")
     return kept
-
-
-def _line(message: Any) -> str:
-    """One line of what may be many, or none."""
-    return " ".join(str(message).split()) or type(message).__name__

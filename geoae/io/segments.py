@@ -1,12 +1,11 @@
 """Segments of samples: ObsPy Streams to labelled records, and back with nothing lost.
 
 The grid of a record is for people; beside it, as JSON in ``attrs["segments"]``, goes a table of the segments
-it was laid out from, and that is what makes the way back exact.
+it was laid out from, column by column, and that is what makes the way back exact.
 """
 
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,25 +14,27 @@ import obspy
 import xarray as xr
 
 from ..arrays import period_ns, sample_times, sampling_rate
+from .decode import ReadError, plain_traces
+from .segment import Segment
 
 NS = 1_000_000_000
 LIMIT = 2**26  # places on the grid (half a GiB); beyond it at least 1 % of them must be filled
-REBUILT = {"sampling_rate", "delta", "starttime", "endtime", "npts", "response"}  # not kept in a header
 SAME_RATE = 1e-6  # relative: what single precision makes of a rate, and no two nominal rates come closer
-
-
-class ReadError(ValueError):
-    """Data that is there but cannot be read as a record."""
+OVERLAPS = ("first", "last", "mean", "layers")
+CODES = ("network", "station", "location", "channel")
 
 
 # ---------------------------------------------------------------- streams to records
 
 
-def from_stream(stream: obspy.Stream | obspy.Trace | Iterable[obspy.Trace]) -> xr.DataArray:
+def from_stream(
+    stream: obspy.Stream | obspy.Trace | Iterable[obspy.Trace], *, overlap: str | None = None
+) -> xr.DataArray:
     """Lay out ObsPy traces as one record; see `read` for what it looks like and what it refuses.
 
     The grid begins at the earliest sample; a segment that lies between grid points goes to the nearest ones,
-    and its own time is kept for the way back. Segments that overlap with equal values merge.
+    half a sample away at most, and its own time is kept for the way back. Segments that overlap with equal
+    values merge; for others there is `overlap`, see `read`.
 
     Examples
     --------
@@ -41,66 +42,88 @@ def from_stream(stream: obspy.Stream | obspy.Trace | Iterable[obspy.Trace]) -> x
     >>> to_stream(record)[0].id, str(record.time.values[0])
     ('BW.RJOB..EHZ', '2009-08-24T00:20:03.000000000')
     """
-    traces = [trace for trace in plain_traces(stream) if trace.stats.npts > 0]
-    rate = _common_rate(traces)
-    period = period_ns(rate)
-    origin = min(trace.stats.starttime.ns for trace in traces)
-    first = [round((trace.stats.starttime.ns - origin) / period) for trace in traces]
-    size = max(i + trace.stats.npts for i, trace in zip(first, traces, strict=True))
-    stats = {trace.id: trace.stats for trace in reversed(traces)}
-    ids = list(dict.fromkeys(trace.id for trace in traces))
-    held = sum(trace.stats.npts for trace in traces)
-    if size * len(ids) > max(LIMIT, 100 * held):
-        span = f"{held} samples lie on a grid of {len(ids)} x {size}"
+    return from_segments([Segment.of(trace) for trace in plain_traces(stream)], overlap=overlap)
+
+
+def from_segments(
+    segments: Sequence[Segment], *, overlap: str | None = None, places: Sequence[int] | None = None
+) -> xr.DataArray:
+    """Lay out segments as one record; `places` says where they stood among others, if there were others."""
+    if overlap is not None and overlap not in OVERLAPS:
+        raise ValueError(f"overlap={overlap!r} is none of {', '.join(OVERLAPS)}")
+    kept = [i for i, segment in enumerate(segments) if len(segment.data)]
+    places = [i if places is None else places[i] for i in kept]
+    segments = [segments[i] for i in kept]
+    rate = common_rate(segments)
+    origin = min(segment.start for segment in segments)
+    npts = np.array([len(segment.data) for segment in segments])
+    first = positions([segment.start - origin for segment in segments], rate)
+    size = int((first + npts).max())
+    layers = _layers(segments, first, npts) if overlap == "layers" else np.zeros(len(segments), int)
+    rows = list(dict.fromkeys(zip((s.id for s in segments), layers.tolist(), strict=True)))
+    if size * len(rows) > max(LIMIT, 100 * int(npts.sum())):
+        span = f"{npts.sum()} samples lie on a grid of {len(rows)} x {size}"
         raise ReadError(f"{span}: is a date wrong? Read the pieces one by one, or choose with select=")
-    # Values, labels, times and table are made from the same list of traces, in the same order.
+    # Values, labels, times and table are made from the same list of segments, in the same order.
+    row_of = {key: row for row, key in enumerate(rows)}
+    row = np.array([row_of[s.id, layer] for s, layer in zip(segments, layers.tolist(), strict=True)])
     time = sample_times(np.datetime64(origin, "ns"), size, rate)
-    values = _grid(traces, first, ids, time)
-    coords = {
-        "network": ("channel", [stats[seed_id].network for seed_id in ids]),
-        "station": ("channel", [stats[seed_id].station for seed_id in ids]),
-        "location": ("channel", [stats[seed_id].location for seed_id in ids]),
-        "code": ("channel", [stats[seed_id].channel for seed_id in ids]),
-        "component": ("channel", [stats[seed_id].channel[-1:] for seed_id in ids]),
-    }
-    return xr.DataArray(
+    values = _grid(segments, row, first, time, len(rows), overlap)
+    record = xr.DataArray(
         values,
-        {"channel": ids, "time": time, **coords},
+        {**_labels(segments, row, len(rows)), "time": time},
         ("channel", "time"),
-        attrs={"segments": json.dumps([{**_segment(trace), "grid": rate} for trace in traces])},
+        attrs={"segments": json.dumps(segment_table(segments, layers, places, rate))},
     )
+    return record.assign_coords(layer=("channel", [layer for _, layer in rows])) if layers.any() else record
 
 
-def plain_traces(stream: Any) -> list[obspy.Trace]:
-    """Plain traces of a Stream, a Trace or several; masked ones fall into the pieces between their gaps."""
-    traces = [stream] if isinstance(stream, obspy.Trace) else list(stream)
-    return [piece for t in traces for piece in (t.split() if np.ma.isMaskedArray(t.data) else [t])]
+def positions(offsets: Sequence[int], rate: float) -> np.ndarray:
+    """Places on the grid nearest to offsets in ns from its first sample."""
+    period = period_ns(rate)
+    p, q = period.numerator, period.denominator
+    if 2 * q * max(map(abs, offsets), default=0) + 2 * p < 2**62:
+        return (2 * q * np.array(offsets, np.int64) + p) // (2 * p)
+    return np.array([(2 * q * offset + p) // (2 * p) for offset in offsets])
 
 
-def by_rate(traces: list[obspy.Trace]) -> dict[float, list[str]]:
-    """Ids by sampling rate, all of which make sense."""
-    rates: dict[float, list[str]] = {}
-    for trace in traces:
-        rate = float(trace.stats.sampling_rate)
-        if not (np.isfinite(rate) and rate > 0):
-            raise ReadError(f"{trace.id} has a sampling rate of {rate:g} Hz; leave it out with select=")
-        if trace.data.dtype.kind not in "iuf":
-            raise ReadError(f"{trace.id} holds {trace.data.dtype}, not numbers; leave it out with select=")
-        rates.setdefault(rate, []).append(trace.id)
+def by_rate(segments: Iterable[Segment]) -> dict[float, list[Segment]]:
+    """Segments by sampling rate, all of which make sense; rates that differ by rounding are one."""
+    rates: dict[float, list[Segment]] = {}
+    for segment in segments:
+        if not (np.isfinite(segment.rate) and segment.rate > 0):
+            raise ReadError(
+                f"{segment.id} has a sampling rate of {segment.rate:g} Hz; leave it out with select="
+            )
+        if segment.data.dtype.kind not in "iuf":
+            raise ReadError(
+                f"{segment.id} holds {segment.data.dtype}, not numbers; leave it out with select="
+            )
+        rates.setdefault(segment.rate, []).append(segment)
     if not rates:
         raise ReadError("there are no samples")
-    return rates
+    groups: dict[float, list[Segment]] = {}
+    last = 0.0
+    for rate in sorted(rates):
+        if rate > last * (1 + SAME_RATE):
+            last = rate
+        groups.setdefault(last, []).extend(rates[rate])
+    return groups
 
 
-def _common_rate(traces: list[obspy.Trace]) -> float:
+def common_rate(segments: Sequence[Segment]) -> float:
     """The rate of most samples, if the others are the same but for rounding."""
-    rates = by_rate(traces)
-    if not one_rate(rates):
-        found = ", ".join(f"{rate:.12g} Hz ({', '.join(dict.fromkeys(ids))})" for rate, ids in rates.items())
-        raise ReadError(f"several sampling rates: {found}; choose one with select=")
-    samples = dict.fromkeys(rates, 0)
-    for trace in traces:
-        samples[float(trace.stats.sampling_rate)] += trace.stats.npts
+    groups = by_rate(segments)
+    if len(groups) > 1:
+        order = dict.fromkeys(segment.rate for segment in segments)
+        ids = {rate: dict.fromkeys(s.id for s in segments if s.rate == rate) for rate in order}
+        found = ", ".join(f"{rate:.12g} Hz ({', '.join(names)})" for rate, names in ids.items())
+        raise ReadError(
+            f"several sampling rates: {found}; choose one with select=, or read each with geoae.read_tree"
+        )
+    samples: dict[float, int] = {}
+    for segment in segments:
+        samples[segment.rate] = samples.get(segment.rate, 0) + len(segment.data)
     return max(samples, key=samples.__getitem__)
 
 
@@ -110,92 +133,162 @@ def one_rate(rates: Iterable[float]) -> bool:
     return max(rates) <= min(rates) * (1 + SAME_RATE)
 
 
-def _grid(traces: list[obspy.Trace], first: list[int], ids: list[str], time: np.ndarray) -> np.ndarray:
+def _layers(segments: Sequence[Segment], first: np.ndarray, npts: np.ndarray) -> np.ndarray:
+    """Give each segment the first layer of its id in which it overlaps none that was laid before."""
+    layers = np.zeros(len(segments), int)
+    held: dict[str, list[list[tuple[int, int]]]] = {}
+    for i, segment in enumerate(segments):
+        a, b = int(first[i]), int(first[i] + npts[i])
+        shelves = held.setdefault(segment.id, [])
+        free = (n for n, shelf in enumerate(shelves) if all(b <= c or d <= a for c, d in shelf))
+        layer = next(free, len(shelves))
+        if layer == len(shelves):
+            shelves.append([])
+        shelves[layer].append((a, b))
+        layers[i] = layer
+    return layers
+
+
+def _grid(
+    segments: Sequence[Segment],
+    row: np.ndarray,
+    first: np.ndarray,
+    time: np.ndarray,
+    rows: int,
+    overlap: str | None,
+) -> np.ndarray:
     """Values on the common grid, NaN where nothing is."""
-    dtype = np.result_type(*(trace.data.dtype for trace in traces)).newbyteorder("=")
-    values = np.zeros((len(ids), len(time)), dtype)
-    known = np.zeros(values.shape, bool)
-    for trace, start in zip(traces, first, strict=True):
-        piece = (ids.index(trace.id), slice(start, start + trace.stats.npts))
-        old, new = values[piece], trace.data
-        differs = known[piece] & (old != new) & ((old == old) | (new == new))  # NaN equals NaN
-        if differs.any():
-            when = time[start + int(np.argmax(differs))]
-            why = "recordings that contradict each other, or a gather of many traces under one id"
-            raise ReadError(f"{trace.id} has two values at {when}: {why}")
-        values[piece] = trace.data
-        known[piece] = True
-    if known.all():
-        return values
-    if dtype.kind != "f":
-        values = values.astype(np.float32 if dtype.itemsize <= 2 else np.float64)
-    values[~known] = np.nan
+    size = len(time)
+    end = first + np.array([len(segment.data) for segment in segments])
+    order = np.lexsort((first, row))
+    holes, clash = _holes(row[order], first[order], end[order], rows, size)
+    dtype = np.result_type(*{segment.data.dtype for segment in segments}).newbyteorder("=")
+    if holes and dtype.kind != "f":
+        dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    if overlap == "mean" and clash:
+        return _mean(segments, row, first, (rows, size))
+    values = np.empty((rows, size), dtype)
+    for i, a, b in holes:
+        values[i, a:b] = np.nan
+    turns = range(len(segments) - 1, -1, -1) if overlap == "first" else range(len(segments))
+    known = np.zeros((rows, size), bool) if clash and overlap is None else None
+    for i in turns:
+        piece = (row[i], slice(first[i], end[i]))
+        data = segments[i].data
+        if known is not None:
+            _agree(segments[i].id, values[piece], data, known[piece], time[first[i] : end[i]])
+            known[piece] = True
+        values[piece] = data
     return values
 
 
-def _segment(trace: obspy.Trace) -> dict[str, Any]:
-    """One line of the segment table."""
-    stats = trace.stats
-    header = {}
-    for name in stats.keys() - REBUILT:
-        with suppress(TypeError):  # no JSON for it: a parsed binary header
-            header[name] = json.loads(json.dumps(stats[name], default=_to_json))
+def _holes(
+    row: np.ndarray, first: np.ndarray, end: np.ndarray, rows: int, size: int
+) -> tuple[list[tuple[int, int, int]], bool]:
+    """Row, begin and end of what no segment covers, and whether any two overlap; sorted by row and place."""
+    reach = end.copy()
+    for i in np.flatnonzero(np.diff(row) == 0) + 1:
+        reach[i] = max(reach[i], reach[i - 1])
+    begins = np.flatnonzero(np.diff(row, prepend=-1))
+    before = np.concatenate([[0], reach[:-1]])
+    before[begins] = 0
+    clash = bool((first < before).any())
+    inside = np.flatnonzero(first > before)
+    holes = list(zip(row[inside].tolist(), before[inside].tolist(), first[inside].tolist(), strict=True))
+    ends = np.concatenate([begins[1:] - 1, [len(row) - 1]])
+    short = ends[reach[ends] < size]
+    return holes + [(int(row[i]), int(reach[i]), size) for i in short], clash
+
+
+def _agree(seed_id: str, old: np.ndarray, new: np.ndarray, known: np.ndarray, time: np.ndarray) -> None:
+    differs = known & (old != new) & ((old == old) | (new == new))  # NaN equals NaN
+    if differs.any():
+        when = time[int(np.argmax(differs))]
+        why = "recordings that contradict each other, or a gather of many traces under one id"
+        raise ReadError(f"{seed_id} has two values at {when}: {why}; say which with overlap={OVERLAPS}")
+
+
+def _mean(
+    segments: Sequence[Segment], row: np.ndarray, first: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    total, count = np.zeros(shape), np.zeros(shape, np.int32)
+    for i, segment in enumerate(segments):
+        piece = (row[i], slice(first[i], first[i] + len(segment.data)))
+        total[piece] += segment.data
+        count[piece] += 1
+    with np.errstate(invalid="ignore"):
+        return total / count
+
+
+def _labels(segments: Sequence[Segment], row: np.ndarray, rows: int) -> dict[str, Any]:
+    headers: list[dict] = [{}] * rows
+    ids = [""] * rows
+    for segment, i in zip(reversed(segments), reversed(row.tolist()), strict=True):
+        headers[i], ids[i] = segment.header, segment.id
+    codes = [[str(header.get(name, "")) for header in headers] for name in CODES]
     return {
-        "id": trace.id,
-        "start": stats.starttime.ns,
-        "npts": int(stats.npts),
-        "rate": float(stats.sampling_rate),
-        "dtype": trace.data.dtype.newbyteorder("=").str,
-        "nan": bool(np.isnan(trace.data).any()),  # if so, NaN does not mean a gap here
-        "header": header,
+        "channel": ids,
+        "network": ("channel", codes[0]),
+        "station": ("channel", codes[1]),
+        "location": ("channel", codes[2]),
+        "code": ("channel", codes[3]),
+        "component": ("channel", [code[-1:] for code in codes[3]]),
     }
 
 
-def _to_json(value: Any) -> Any:
-    """Spell what JSON has no word for."""
-    if isinstance(value, obspy.UTCDateTime):
-        return {"__time__": value.ns}
-    if isinstance(value, bytes):
-        return {"__bytes__": value.decode("latin1")}
-    if isinstance(value, complex):
-        return {"__complex__": [value.real, value.imag]}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return {"__array__": value.tolist(), "dtype": value.dtype.str}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, obspy.core.AttribDict):
-        return dict(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")
+# ---------------------------------------------------------------- the table
 
 
-def _from_json(value: Any) -> Any:
-    """Undo `_to_json`."""
-    if isinstance(value, list):
-        return [_from_json(v) for v in value]
-    if not isinstance(value, dict):
-        return value
-    if "__time__" in value:
-        return obspy.UTCDateTime(ns=value["__time__"])
-    if "__bytes__" in value:
-        return value["__bytes__"].encode("latin1")
-    if "__complex__" in value:
-        return complex(*value["__complex__"])
-    if "__array__" in value:
-        return np.array(value["__array__"], dtype=value["dtype"])
-    return obspy.core.AttribDict({name: _from_json(v) for name, v in value.items()})
+def segment_table(
+    segments: Sequence[Segment], layers: np.ndarray, places: Sequence[int], rate: float
+) -> dict[str, Any]:
+    """Describe the segments by columns; equal headers stand there once."""
+    headers: dict[str, int] = {}
+    shared: dict[int, int] = {}  # by identity first: thousands of segments of a file can share one header
+    index = []
+    for segment in segments:
+        key = id(segment.header)
+        if key not in shared:
+            shared[key] = headers.setdefault(json.dumps(segment.header), len(headers))
+        index.append(shared[key])
+    return {
+        "grid": rate,
+        "id": [segment.id for segment in segments],
+        "layer": layers.tolist(),
+        "place": list(places),
+        "start": [segment.start for segment in segments],
+        "npts": [len(segment.data) for segment in segments],
+        "rate": [segment.rate for segment in segments],
+        "dtype": [segment.data.dtype.newbyteorder("=").str for segment in segments],
+        # if so, NaN does not mean a gap here
+        "nan": [s.data.dtype.kind == "f" and bool(np.isnan(s.data).any()) for s in segments],
+        "header": index,
+        "headers": [json.loads(header) for header in headers],
+    }
+
+
+def table_rows(record: xr.DataArray) -> list[dict[str, Any]]:
+    """Segments that a record was laid out from, one dict each; none if it was not."""
+    table = json.loads(record.attrs.get("segments", "{}"))
+    columns = [name for name, column in table.items() if isinstance(column, list) and name != "headers"]
+    rows = [
+        dict(zip(columns, row, strict=True)) for row in zip(*(table[name] for name in columns), strict=True)
+    ]
+    return [{**row, "grid": table["grid"], "header": table["headers"][row["header"]]} for row in rows]
 
 
 # ---------------------------------------------------------------- records to streams
 
 
-def to_stream(record: xr.DataArray) -> obspy.Stream:
+def to_stream(record: xr.DataArray | xr.DataTree) -> obspy.Stream:
     """Turn a record into an ObsPy Stream.
 
     A record that was read comes back as it was: ids, start times to the nanosecond, lengths, dtypes, values
     and headers, segment by segment. After cropping, what is left of each segment comes back. Where values
     were changed to fractions, integers stay floats; where a segment now holds NaN it is split there.
     A record without a segment table gives one trace for each run without NaN, its time from the ``time``
-    coordinate (numbers are seconds since 1970), its id from the coordinates of ``channel``.
+    coordinate (numbers are seconds since 1970), its id from the coordinates of ``channel``. A gather is a
+    record along ``trace``; of a tree of records all come back, in the order of the file.
 
     Examples
     --------
@@ -204,67 +297,98 @@ def to_stream(record: xr.DataArray) -> obspy.Stream:
     1 Trace(s) in Stream:
     BW.RJOB..EHZ | 2009-08-24T00:20:04.000000Z - 2009-08-24T00:20:04.990000Z | 100.0 Hz, 100 samples
     """
-    if not isinstance(record, xr.DataArray) or not {"time"} <= set(record.dims) <= {"channel", "time"}:
+    records = [record]
+    if isinstance(record, xr.DataTree):
+        records = [da for node in record.subtree for da in node.data_vars.values() if "time" in da.dims]
+    pieces = [piece for one in records for piece in _segments(one)]
+    pieces.sort(key=lambda piece: piece[0])
+    return obspy.Stream([segment.trace() for _, segment in pieces])
+
+
+def _segments(record: Any) -> list[tuple[int, Segment]]:
+    """Place in the file and what is left of each segment of a record."""
+    rows = next((d for d in ("channel", "trace") if d in getattr(record, "dims", ())), "channel")
+    if not isinstance(record, xr.DataArray) or not {"time"} <= set(record.dims) <= {rows, "time"}:
         found = getattr(record, "dims", type(record).__name__)
         raise ValueError(f"a record is a DataArray with dims ('channel', 'time'), found {found}")
-    if "channel" not in record.dims:
-        record = record.expand_dims("channel")
-    record = record.transpose("channel", "time")
+    record = (record if rows in record.dims else record.expand_dims(rows)).transpose(rows, "time")
     if record.size == 0:
         raise ValueError("the record holds no samples")
-    ids = [str(name) for name in record["channel"].values] if "channel" in record.coords else [""]
-    table = json.loads(record.attrs.get("segments", "[]"))
-    if not set(ids) <= {segment["id"] for segment in table}:
-        table = [_bare_segment(record, row, seed_id) for row, seed_id in enumerate(ids)]
-    values, headers = [], []
+    count = record.sizes[rows]
+    names = record["id"] if "id" in record.coords else record.coords.get(rows, np.repeat("", count))
+    ids = [str(name) for name in np.broadcast_to(np.asarray(names), count)]
+    layers = np.broadcast_to(record.coords.get("layer", np.zeros((), int)), count).tolist()
+    keys = list(zip(ids, layers, strict=True))
+    table = table_rows(record)
+    if not set(keys) <= {(segment["id"], segment["layer"]) for segment in table}:
+        table = [_bare_segment(record, row, seed_id, rows) for row, seed_id in enumerate(ids)]
+        keys = [(seed_id, row) for row, seed_id in enumerate(ids)]
+    found, own = [], []
+    where = {key: row for row, key in enumerate(keys)}
+    values, time = record.values, record["time"].values
+    even = _even_rate(record, table[0]["grid"])
     for segment in table:
-        if segment["id"] in ids:
-            row = record.isel(channel=ids.index(segment["id"]))
-            for start, rate, piece in _pieces(row, segment):
-                values.append((piece, np.dtype(segment["dtype"])))
-                headers.append({**segment["header"], "starttime": {"__time__": start}, "sampling_rate": rate})
-    data = _in_own_dtype(values)
-    traces = [obspy.Trace(x, header=_from_json(h)) for x, h in zip(data, headers, strict=True)]
-    return obspy.Stream(traces)
+        key = segment["id"], segment["layer"]
+        if key in where:
+            for start, rate, piece in _pieces(values[where[key]], time, segment, even):
+                found.append((segment["place"], segment["id"], start, rate, piece, segment["header"]))
+                own.append((piece, np.dtype(segment["dtype"])))
+    data = _in_own_dtype(own)
+    return [(place, Segment(i, s, r, x, h)) for (place, i, s, r, _, h), x in zip(found, data, strict=True)]
 
 
-def _bare_segment(record: xr.DataArray, row: int, seed_id: str) -> dict[str, Any]:
-    """Describe a channel of a record that has no segment table, from its coordinates."""
+def _bare_segment(record: xr.DataArray, row: int, seed_id: str, rows: str) -> dict[str, Any]:
+    """Describe a row of a record that has no segment table, from its coordinates."""
     parts = seed_id.split(".")
     codes = parts if len(parts) == 4 else ["", "", "", seed_id]
-    header = dict(zip(("network", "station", "location", "channel"), codes, strict=True))
+    header = dict(zip(CODES, codes, strict=True))
     for name, coord in (("network",) * 2, ("station",) * 2, ("location",) * 2, ("channel", "code")):
         if coord in record.coords:
-            header[name] = str(np.broadcast_to(record[coord].values, record.sizes["channel"])[row])
+            header[name] = str(np.broadcast_to(record[coord].values, record.sizes[rows])[row])
     rate = sampling_rate(record)
     start, npts = _ns(record["time"].values[0]), record.sizes["time"]
+    origin = 0
+    if "start" in record.coords and record["time"].dtype.kind != "M":
+        origin = _ns(np.broadcast_to(record["start"].values, record.sizes[rows])[row])
     return {
         "id": seed_id,
-        "start": start,
+        "layer": row,
+        "place": row,
+        "origin": origin,
+        "start": start + origin,
         "npts": npts,
         "rate": rate,
+        "grid": rate,
         "dtype": record.dtype.str,
         "nan": False,
         "header": header,
     }
 
 
-def _pieces(row: xr.DataArray, segment: dict) -> Iterable[tuple[int, float, np.ndarray]]:
-    """Start [ns], rate and values of what a channel still holds of a segment."""
-    time = row["time"].values
-    rate, grid, origin = segment["rate"], segment.get("grid", segment["rate"]), _ns(time[0])
-    npts = segment["npts"]
-    if len(time) > 1 and abs((len(time) - 1) * period_ns(grid) - (_ns(time[-1]) - origin)) > 2:
-        rate = grid = sampling_rate(row)  # resampled meanwhile
-        npts = max(1, round(npts * Fraction(rate) / Fraction(segment["rate"])))
-    period = period_ns(rate)
-    first = round((segment["start"] - origin) / period_ns(grid))  # where it lies; its own period says when
+def _even_rate(record: xr.DataArray, grid: float) -> float | None:
+    """The rate that a record has been resampled to, None if it still has that of its grid."""
+    time = record["time"].values
+    if len(time) > 1 and abs((len(time) - 1) * period_ns(grid) - (_ns(time[-1]) - _ns(time[0]))) > 2:
+        return sampling_rate(record)
+    return None
+
+
+def _pieces(
+    row: np.ndarray, time: np.ndarray, segment: dict, resampled: float | None
+) -> Iterable[tuple[int, float, np.ndarray]]:
+    """Start [ns], rate and values of what a row of a record still holds of a segment."""
+    rate, grid, npts = segment["rate"], segment["grid"], segment["npts"]
+    if resampled is not None:
+        npts = max(1, round(npts * Fraction(resampled) / Fraction(rate)))
+        rate = grid = resampled
+    origin = segment.get("origin", 0) + _ns(time[0])  # of a gather, whose times count from each trace's own
+    first = int(positions([segment["start"] - origin], grid)[0])  # where it lies; its own period says when
     begin, end = max(first, 0), min(first + npts, len(time))
-    values = row.values[begin:end]
+    values = row[begin:end]
+    period = period_ns(rate)
     known = np.ones(len(values), bool) if segment["nan"] else ~np.isnan(values)
     for a, b in _runs(known):
-        start = segment["start"] + round((begin + a - first) * period)
-        yield start, rate, values[a:b].copy()
+        yield segment["start"] + round((begin + a - first) * period), rate, values[a:b].copy()
 
 
 def _runs(known: np.ndarray) -> list[tuple[int, int]]:

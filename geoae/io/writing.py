@@ -8,7 +8,8 @@ import obspy
 import xarray as xr
 
 from ..files import whole
-from .segments import plain_traces, to_stream
+from .decode import plain_traces
+from .segments import to_stream
 
 SUFFIXES = {".mseed": "MSEED", ".miniseed": "MSEED", ".ms": "MSEED", ".sac": "SAC"}
 STEIM2_STEP = 2**29  # largest difference of neighbours that Steim-2 can hold
