@@ -74,9 +74,9 @@ def fit(
 ) -> xr.Dataset:
     """Train a model in place, with Adam.
 
-    Under ``torchrun`` (once ``torch.distributed.init_process_group()`` was called) every process takes
-    its share
-    of each batch, and all end with the same weights that one process would have reached, within rounding.
+    Under ``torchrun`` (once ``torch.distributed.init_process_group()`` was called) every process takes its
+    share of each batch, and all end with the same weights that one process would have reached, within
+    rounding; with dropout with others as good, as its masks are drawn for the share.
 
     Parameters
     ----------
