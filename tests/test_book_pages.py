@@ -10,7 +10,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+
+import geoae
 
 pytestmark = pytest.mark.browser
 
@@ -163,6 +166,51 @@ def test_search_finds_a_chapter(browser, address):
         "return [...document.querySelectorAll('#search-results a')].map(e => e.href)"
     )
     assert any("transposed_convolution.html" in link for link in links)
+
+
+# Where each chapter's explorer stands, and the model that it must agree with.
+EXPLORERS = {"damped_oscillations": "oscillations"}
+MOVE = """
+    const [place, codes] = [document.querySelector('[data-live=latent-explorer]'), arguments[0]];
+    const sliders = [...place.querySelectorAll('.live-controls input')], took = [];
+    for (const code of codes) for (const slider of sliders) {
+        const start = performance.now();
+        slider.value = code[0];
+        slider.dispatchEvent(new Event('input'));
+        place.getBoundingClientRect();  // the new layout, not only the new numbers
+        took.push(performance.now() - start);
+    }
+    return {decoded: codes.map(code => [...place.decode(code)]), took};
+"""
+
+
+@pytest.mark.parametrize(("page", "name"), EXPLORERS.items())
+def test_explorer_decodes_as_torch_does_and_answers_within_a_frame(browser, address, site, page, name):
+    model = geoae.load(site.parent / "live" / f"{name}.safetensors")
+    z = np.random.default_rng(0).standard_normal((200, model.config["latent"]))
+    _open(browser, f"{address}/{page}.html")
+    answer = browser.execute_script(MOVE, z.tolist())
+    decoded = geoae.latent.decode(model, z).values
+    scale = max(1.0, abs(decoded).max())
+    np.testing.assert_allclose(answer["decoded"], decoded.reshape(200, -1), atol=1e-5 * scale)
+    assert np.median(answer["took"]) < 16  # milliseconds: one frame
+
+
+@pytest.mark.parametrize("page", EXPLORERS)
+def test_explorer_obeys_keys_dots_and_reset(browser, address, page):
+    from selenium.webdriver.common.keys import Keys
+
+    _open(browser, f"{address}/{page}.html")
+    place = browser.find_element("css selector", "[data-live=latent-explorer]")
+    picture = place.find_element("css selector", "svg[role=img]")
+    at_rest = picture.get_attribute("aria-label")
+    place.find_element("css selector", ".live-controls input").send_keys(Keys.ARROW_RIGHT * 5)
+    assert "0.25" in picture.get_attribute("aria-label")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", place)
+    place.find_elements("css selector", ".live-dot")[3].click()
+    assert "rms difference" in place.find_element("css selector", ".live-readout").text
+    place.find_element("css selector", ".live-button").click()
+    assert picture.get_attribute("aria-label") == at_rest
 
 
 class _Page(HTMLParser):
