@@ -172,7 +172,7 @@ def test_search_finds_a_chapter(browser, address):
 EXPLORERS = {"damped_oscillations": "oscillations"}
 MOVE = """
     const [place, codes] = [document.querySelector('[data-live=latent-explorer]'), arguments[0]];
-    const sliders = [...place.querySelectorAll('.live-controls input')], took = [];
+    const sliders = [...place.querySelectorAll('.live-latents input')], took = [];
     for (const code of codes) for (const slider of sliders) {
         const start = performance.now();
         slider.value = code[0];
@@ -204,7 +204,7 @@ def test_explorer_obeys_keys_dots_and_reset(browser, address, page):
     place = browser.find_element("css selector", "[data-live=latent-explorer]")
     picture = place.find_element("css selector", "svg[role=img]")
     at_rest = picture.get_attribute("aria-label")
-    place.find_element("css selector", ".live-controls input").send_keys(Keys.ARROW_RIGHT * 5)
+    place.find_element("css selector", ".live-latents input").send_keys(Keys.ARROW_RIGHT * 5)
     assert "0.25" in picture.get_attribute("aria-label")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", place)
     place.find_elements("css selector", ".live-dot")[3].click()

@@ -20,7 +20,11 @@ from sphinx.util.docutils import SphinxDirective
 
 HERE = Path(__file__).parent
 FIGURES = {  # directive: whether it needs a file of numbers
+    "gaussian-divergence": False,
     "latent-explorer": True,
+    "noise-level": True,
+    "sliding-matrix": False,
+    "sparsity-penalty": False,
 }
 
 

@@ -53,7 +53,7 @@ const Live = (() => {
 
   // Axes with ticks; x and y are [low, high]. Gives scales, and `curve` to add a line to them.
   function axes({ width = 640, height = 240, x, y, xlabel, ylabel, title = "" }) {
-    const [left, right, top, bottom] = [52, 12, title ? 26 : 12, 40];
+    const [left, right, top, bottom] = [60, 12, title ? 26 : 12, 44];
     const px = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (width - left - right);
     const py = (v) => height - bottom - ((v - y[0]) / (y[1] - y[0])) * (height - top - bottom);
     const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
@@ -72,7 +72,7 @@ const Live = (() => {
     frame.append(
       svg("path", { d: `M${left},${top}V${height - bottom}H${width - right}` }),
       svg("text", { x: (left + width - right) / 2, y: height - 5, "text-anchor": "middle" }, xlabel),
-      svg("text", { x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, ylabel),
+      svg("text", { x: 13, y: middle, "text-anchor": "middle", transform: `rotate(-90 13 ${middle})` }, ylabel),
       svg("text", { x: left, y: 15, class: "live-title" }, title),
     );
     const inside = svg("svg", { x: left, y: top, width: width - left - right, height: height - top - bottom });

@@ -112,7 +112,7 @@
     });
 
     const readout = html("p", { class: "live-readout" });
-    const controls = html("div", { class: "live-controls" }, ...sliders.map((s) => s.row));
+    const controls = html("div", { class: "live-controls live-latents" }, ...sliders.map((s) => s.row));
     const entries = [["live-a", "decoded in this page"]];
     if (examples) entries.push(["live-b", "training trace"], ["live-faint", "other training traces"]);
     body.append(...panels.map((p) => p.node), key(entries), controls);
@@ -160,7 +160,7 @@
       let chart, mark, ring, centres;
       redraw();
       return {
-        node: html("div", {}, frame, choices, step.row),
+        node: html("div", {}, frame, choices, html("div", { class: "live-controls live-step" }, step.row)),
         cross() {
           mark.setAttribute("transform", `translate(${chart.px(z[across.value])},${chart.py(z[up.value])})`);
         },
