@@ -1,4 +1,4 @@
-"""Three-component seismograms of local earthquakes."""
+"""Seismograms of local earthquakes: three components with coda, and a small set with two parameters."""
 
 import operator
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from scipy.fft import irfft, next_fast_len, rfft
 
-from .draws import coordinates
-from .wavelets import ricker
+from .draws import coordinates, draw
+from .wavelets import pulse, ricker
 
 P_VELOCITY = 6.0  # km/s, upper crust
 S_VELOCITY = P_VELOCITY / np.sqrt(3.0)  # a Poisson solid
@@ -34,8 +34,8 @@ def seismograms(
       distance to the hypocentre, :math:`v_P` = 6 km/s and :math:`v_S = v_P/\sqrt3`.
     - The direct waves are Ricker wavelets that begin at p and s, of `frequency` for P and 2/3 of it for S.
       P moves along the ray, S at right angles to it, its direction drawn. The ray comes from the
-      back-azimuth, and is bent towards the vertical below the station (Snell's law, half the velocity),
-      so P is mostly on Z, S on E and N.
+      back-azimuth, and is bent towards the vertical below the station (Snell's law, half the velocity), so
+      P is mostly on Z, S on E and N.
     - Each drags a coda: scattered waves of random phase on all components, in three octaves of which the
       lower ones last longer, so that the tone sinks with time (attenuation). Their spectrum falls off as
       :math:`f^{-3}` above the corner (ground velocity of a Brune source, seen through attenuation).
@@ -76,10 +76,7 @@ def seismograms(
     """
     if operator.index(n) < 1:
         raise ValueError(f"n is {n}; draw at least one trace")
-    if not 0 < 2.5 * max(frequency) <= rate:
-        raise ValueError(
-            f"{rate:g} Hz does not resolve {max(frequency):g} Hz; use rate={2.5 * max(frequency):g}"
-        )
+    _check_rate(rate, frequency)
     reach = 0.3 * duration / _SLOWNESS  # farthest hypocentre whose S still comes in time
     if np.hypot(distance[0], depth[1]) >= reach:
         least = np.hypot(distance[0], depth[1]) * _SLOWNESS / 0.3
@@ -104,6 +101,83 @@ def seismograms(
     coords = coordinates(table, labels, t, {"units": "s", "long_name": "time"})
     coords["channel"] = ("channel", ["E", "N", "Z"])
     return xr.DataArray(data, coords, ("trace", "channel", "time"), "velocity", {"units": "1"})
+
+
+def arrivals(
+    n: int | tuple[int, int],
+    *,
+    sp: tuple[float, float] = (1.0, 4.0),
+    frequency: tuple[float, float] = (1.5, 4.0),
+    rate: float = 25.0,
+    duration: float = 10.24,
+    seed: int = 0,
+) -> xr.DataArray:
+    r"""Draw P and S arrivals on one component: a small labelled set for the question of latents.
+
+    A Ricker wavelet of `frequency` begins at P, after a tenth of the duration, and one of 2/3 of it at S,
+    `sp` later; P has 0.4 of the amplitude of S. Two parameters make the whole trace, so a code of two
+    numbers can hold it: `seismograms` with their random coda have no such code. Noise as a third parameter
+    comes from `geoae.noise.add_white`, which labels traces with its level and the SNR.
+
+    Parameters
+    ----------
+    n : int or (int, int)
+        A number draws that many at random; a pair is a mesh of S-P times by frequencies.
+    sp : (low, high) [s]
+        Time from P to S.
+    frequency : (low, high) [Hz]
+        Of the P wavelet.
+    rate : float [Hz]
+    duration : float [s]
+    seed : int
+
+    Returns
+    -------
+    DataArray, dims ("trace", "time")
+        With `sp`, `frequency` and `distance` (of the hypocentre [km], which is `sp` times 8.2 km/s) as
+        coordinates of ``trace``.
+
+    Raises
+    ------
+    ValueError
+        When `duration` leaves no room for S, or `rate` does not resolve `frequency`.
+
+    Examples
+    --------
+    >>> x = arrivals((10, 10))
+    >>> dict(x.sizes), x.distance.values[[0, -1]].round(1)
+    ({'trace': 100, 'time': 256}, array([ 8.2, 32.8]))
+    """
+    drawn = draw(n, {"sp": sp, "frequency": frequency}, seed)
+    _check_rate(rate, frequency)
+    least = (sp[1] + 3 / frequency[0]) / 0.9
+    if duration < least:
+        raise ValueError(f"{duration:g} s leave no room for S; use duration={least:.3g} or more")
+    p = duration / 10
+    time = np.arange(round(duration * rate)) / rate
+    words = {
+        "sp": ("s", "time from P to S"),
+        "frequency": ("Hz", "frequency of the P wave"),
+        "distance": ("km", "distance of the hypocentre"),
+    }
+    table = drawn | {"distance": drawn["sp"] / _SLOWNESS}
+    values = arrival(time, drawn["sp"][:, None], drawn["frequency"][:, None], p=p)
+    attrs = {"units": "1", "signal": "arrival", "p": p}
+    coords = coordinates(table, words, time, {"units": "s", "long_name": "time"})
+    return xr.DataArray(values, coords, ("trace", "time"), "velocity", attrs)
+
+
+def arrival(t: np.ndarray, sp: np.ndarray, frequency: np.ndarray, p: float) -> np.ndarray:
+    """Evaluate the formula of `arrivals`, analytic in its parameters: complex values are welcome."""
+    lower = frequency / 1.5
+    return 0.4 * pulse(t - p - 1 / frequency, frequency) + pulse(t - p - sp - 1 / lower, lower)
+
+
+def _check_rate(rate: float, frequency: tuple[float, float]) -> None:
+    if not 0 < 2.5 * max(frequency) <= rate:
+        raise ValueError(
+            f"{rate:g} Hz does not resolve {max(frequency):g} Hz; use rate={2.5 * max(frequency):g}"
+        )
 
 
 _SLOWNESS = 1 / S_VELOCITY - 1 / P_VELOCITY  # s of S-P time per km

@@ -6,6 +6,8 @@ import numpy as np
 import xarray as xr
 
 from .curves import oscillation
+from .earthquakes import arrival
+from .reflections import thin_bed
 
 # What attrs["signal"] says: the parameters, and how to compute the signal from them, complex ones too. The
 # function takes the time axis, the parameters by name, each of shape (trace, 1), and the traces' attributes.
@@ -15,6 +17,11 @@ SIGNALS: dict[str, tuple[tuple[str, ...], Callable]] = {
         lambda t, p, attrs: oscillation(t, p["k"], p["b"], form=attrs["form"]),
     ),
     "line": (("slope", "intercept"), lambda t, p, attrs: p["slope"] * t + p["intercept"]),
+    "arrival": (("sp", "frequency"), lambda t, p, attrs: arrival(t, p["sp"], p["frequency"], attrs["p"])),
+    "thin bed": (
+        ("thickness", "contrast", "frequency"),
+        lambda t, p, attrs: thin_bed(t, **p, top=attrs["top"], velocity=attrs["velocity"]),
+    ),
 }
 
 CIRCLE = np.exp(2j * np.pi * np.arange(8) / 8)
@@ -25,15 +32,16 @@ PAIRS = 1500  # of a trace and a draw of noise
 def cramer_rao(traces: xr.DataArray, noise: float) -> xr.Dataset:
     r"""Tell how well each parameter of each trace can be known, and where not at all.
 
-    White Gaussian noise of standard deviation :math:`\sigma` leaves an unbiased estimate of parameter p with
-    no less than the Cramér-Rao bound :math:`\sqrt{(F^{-1})_{pp}}`, where
+    White Gaussian noise of standard deviation :math:`\sigma` leaves an unbiased estimate of parameter p
+    with no less than the Cramér-Rao bound :math:`\sqrt{(F^{-1})_{pp}}`, where
     :math:`F = J^\top J / \sigma^2` and J holds the derivatives of the trace by its parameters. These are
     Cauchy integrals on a small circle in the complex plane, exact to rounding (Fornberg, 1981).
 
     Parameters
     ----------
     traces : DataArray, dims ("trace", "time")
-        From `damped_oscillations` or `lines`; only their labels are used, so noisy ones will do.
+        From `damped_oscillations`, `lines`, `arrivals` or `thin_beds`; only their labels are used, so noisy
+        ones will do.
     noise : float
         Standard deviation of the noise, in the units of the traces; 0 asks for exact twins alone.
 
@@ -41,10 +49,9 @@ def cramer_rao(traces: xr.DataArray, noise: float) -> xr.Dataset:
     -------
     Dataset over (trace, parameter), the parameters along
         ``bound``, a standard deviation, in the units of the parameter; infinite where the trace does not
-        depend on it.
-        ``identifiable``: the bound is less than half the standard deviation of an even draw from the range
-        that the parameter has on these traces, and no other value in that range gives the same trace. The
-        lecture's form has such twins, k and :math:`b^4/16k`.
+        depend on it. ``identifiable``: the bound is less than half the standard deviation of an even draw
+        from the range that the parameter has on these traces, and no other value in that range gives the
+        same trace. The lecture's form has such twins, k and :math:`b^4/16k`.
 
     Raises
     ------
@@ -92,7 +99,8 @@ def ceiling(traces: xr.DataArray, noise: float, *, seed: int = 0) -> dict[str, f
     Parameters
     ----------
     traces : DataArray, dims ("trace", "time")
-        From `damped_oscillations` or `lines`; only their labels are used, so noisy ones will do.
+        From `damped_oscillations`, `lines`, `arrivals` or `thin_beds`; only their labels are used, so noisy
+        ones will do.
     noise : float
         Standard deviation of the noise, in the units of the traces, above 0.
     seed : int
