@@ -31,6 +31,7 @@ from .model import (
     autoencoder as autoencoder,
     denoiser as denoiser,
     load as load,
+    pretrained as pretrained,
     save as save,
 )
 from .nn import device as device

@@ -171,7 +171,7 @@ class _NormalTrace(Normals):
         count = squares.shape[-2:].numel()
         log_sigma: Any = self.log_std
         if log_sigma.ndim:
-            constant = count * (log_sigma.mean() + HALF_LOG_TAU)
+            constant = count * (log_sigma.mean((-2, -1)) + HALF_LOG_TAU)
             return (squares * (-0.5 * (-2 * log_sigma).exp())).sum((-2, -1)) - constant
         if log_sigma.is_cpu and not log_sigma.requires_grad:  # numbers cost less than tensors of one number
             log_sigma = log_sigma.item()
@@ -213,6 +213,16 @@ class Gaussian(nn.Module):
 
     def forward(self, h: Tensor) -> Independent:  # noqa: D102
         return _NormalTrace(h, self.log_sigma, 2)
+
+
+class Heteroscedastic(nn.Module):
+    r"""Trace with normal noise, :math:`\mathcal N(x; \hat x, \hat\sigma^2)`, sigma told by the network.
+
+    The network gives the mean and the logarithm of sigma, each (trace, channel, time).
+    """
+
+    def forward(self, h: tuple[Tensor, Tensor]) -> Independent:  # noqa: D102
+        return _NormalTrace(*h, 2)
 
 
 class Bernoulli(nn.Module):

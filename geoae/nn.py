@@ -427,88 +427,121 @@ class UNet(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """Take a trace apart with a bank of filters, weigh each filter's output in time, put it together again.
+    """Take a trace apart in time and frequency, weigh and turn each part, put it together again; twice.
 
-    The bank is a strided convolution that starts as a short-time Fourier transform, the way back a transposed
-    convolution that starts as its inverse; both are learned (as in Conv-TasNet; Luo and Mesgarani,
-    2019). A gain
-    between 0 and 1 for each filter and time comes from a stack of dilated convolutions that sees the
-    power of all
-    filters and components, and how far it rises above the window's own noise floor, its median over time.
-    Shape (trace, channel, time) in and out.
+    The parts are those of a short-time Fourier transform, and each is multiplied by a complex number: a gain
+    from 0 to 1, and a correction of size and phase. First in long frames, which tell the frequencies of
+    signal and noise apart; the gain starts as a spectral gate, open where the power rises above the window's
+    own noise floor, its median over time. Then, of what came out, in frames half as long, which mend what the
+    long ones smear over an onset. All numbers come from one stack of dilated convolutions along time, which
+    sees the power of all frequencies and components in both kinds of frames, and how far it rises above the
+    floor. Shape (trace, channel, time) in and out.
 
     Parameters
     ----------
     channels, length : int
-        Of the traces; `length` is a multiple of `stride`.
+        Of the traces; `length` is at least `kernel`.
     widths : sequence of int
-        Feature channels of the dilated convolutions, all the same; each sees twice as far as the one before.
+        Feature channels of the dilated convolutions, all the same. Each sees twice as far as the one
+        before, up to the seventh, after which they begin again.
     kernel, stride : int
-        Samples of a filter, and from one position to the next.
+        Samples of a long frame, and from one frame to the next.
     dropout : float
         As in `UNet`.
+    spread : bool
+        Return as well the logarithm of the standard deviation of the error at each sample. It is read off
+        the same stack, and learning it changes nothing else.
     """
 
     def __init__(
         self,
         channels: int,
         length: int,
-        widths: Sequence[int] = (64,) * 6,
-        kernel: int = 64,
-        stride: int = 16,
+        widths: Sequence[int] = (128,) * 8,
+        kernel: int = 128,
+        stride: int = 32,
         dropout: float = 0.0,
+        spread: bool = False,
     ):
         super().__init__()
-        if length % stride:
+        if length < kernel:
+            fitting = 2 ** (length.bit_length() - 1)
             raise ValueError(
-                f"length {length} is not a multiple of stride = {stride}; try {-(-length // stride) * stride}"
+                f"length {length} is less than kernel = {kernel}; try kernel={fitting}, stride={fitting // 4}"
             )
-        if kernel % (2 * stride):
-            raise ValueError(
-                f"kernel {kernel} must be a multiple of 2 * stride = {2 * stride}; try {4 * stride}"
-            )
+        if kernel % (4 * stride):
+            raise ValueError(f"kernel {kernel} must be a multiple of 4 * stride = {4 * stride}")
         if len(set(widths)) != 1:
             raise ValueError(
                 f"widths {tuple(widths)} must be equal: the convolutions add to each other's output"
             )
-        self.filters = kernel // 2 + 1
-        features = channels * self.filters
-        self.analysis = nn.Conv1d(1, 2 * self.filters, kernel, stride, kernel - stride, bias=False)
-        self.synthesis = nn.ConvTranspose1d(2 * self.filters, 1, kernel, stride, kernel - stride, bias=False)
-        self.enter = nn.Conv1d(2 * features, widths[0], 1)
-        self.blocks = nn.Sequential(*[_Residual(width, 3, 2**i, dropout) for i, width in enumerate(widths)])
-        self.leave = nn.Conv1d(widths[-1], features, 1)
+        self.channels, self.stride = channels, stride
+        self.frames = (kernel, kernel // 2)
+        self.parts = [channels * (frame // 2 + 1) for frame in self.frames]  # components times frequencies
+        self.steepness = nn.Parameter(torch.empty(kernel // 2 + 1, 1))
+        self.threshold = nn.Parameter(torch.empty(kernel // 2 + 1, 1))
+        self.enter = nn.Conv1d(2 * sum(self.parts), widths[0], 1)
+        self.blocks = nn.Sequential(
+            *[_Residual(width, 3, 2 ** (i % 7), dropout) for i, width in enumerate(widths)]
+        )
+        self.leave = nn.Conv1d(widths[-1], 3 * sum(self.parts), 1)
+        self.spread = nn.Conv1d(widths[-1], channels, 1) if spread else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start as a short-time Fourier transform and its inverse, with a spectral gate between them."""
-        (kernel,), (stride,) = self.analysis.kernel_size, self.analysis.stride
-        window = torch.hann_window(
-            kernel
-        ).sqrt()  # once on the way in and once out, which adds up to a constant
-        turns = torch.arange(self.filters)[:, None] * torch.arange(kernel) * (2 * torch.pi / kernel)
-        waves = torch.stack([turns.cos(), -turns.sin()], 1) * window
-        twice = torch.full((self.filters, 1, 1), 2.0)  # a frequency stands for its negative too,
-        twice[0] = twice[-1] = 1.0  # but for zero and the highest, which are their own
-        with torch.no_grad():
-            self.analysis.weight.copy_(waves.flatten(0, 1)[:, None])
-            self.synthesis.weight.copy_((waves * twice).flatten(0, 1)[:, None] * (2 * stride / kernel**2))
-            for weight in self.leave.parameters():
-                weight.zero_()
+        """Start as a spectral gate, half open where the power is a factor e above the floor."""
+        nn.init.constant_(self.steepness, 1.5)
+        nn.init.constant_(self.threshold, 1.0)
+        for weight in self.leave.parameters():
+            nn.init.zeros_(weight)
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        parts = self.analysis(x.flatten(0, 1)[:, None])
-        # trace, channel, filter, real and imaginary, time
-        parts = parts.reshape(*x.shape[:2], self.filters, 2, -1)
-        power = parts.square().sum(3) + 1e-6
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # noqa: D102
+        long, short = (self._apart(x, frame) for frame in self.frames)
+        above, seen = self._above_the_floor(long)
+        h = torch.cat([seen, self._above_the_floor(short)[1]], 1)
+        h = F.gelu(self.blocks(self.enter(h)))
+        first, then = self.leave(h).to(x).split([3 * parts for parts in self.parts], 1)
+        y = self._together(long * self._gain(first, self.steepness * (above - self.threshold)), x)
+        y = self._together(self._apart(y, self.frames[1]) * self._gain(then, 3.0), x)  # starts all but open
+        if self.spread is None:
+            return y
+        spread = self.spread(h.detach()).to(x)
+        return y, F.interpolate(spread, size=x.shape[-1], mode="linear", align_corners=True)
+
+    def _apart(self, x: Tensor, frame: int) -> Tensor:
+        """Short-time Fourier transform (trace, channel, frequency, frame)."""
+        window = _window(frame, x)
+        parts = torch.stft(x.flatten(0, 1), frame, self.stride, window=window, return_complex=True)
+        return parts.unflatten(0, x.shape[:2])
+
+    def _together(self, parts: Tensor, like: Tensor) -> Tensor:
+        """Inverse of `_apart`, in the shape of `like`."""
+        frame = 2 * parts.shape[2] - 2
+        window = _window(frame, like)
+        return torch.istft(
+            parts.flatten(0, 1), frame, self.stride, window=window, length=like.shape[-1]
+        ).reshape(like.shape)
+
+    def _gain(self, numbers: Tensor, start: Tensor | float) -> Tensor:
+        """Complex gains of three numbers each, which are zero before training; `start` opens them."""
+        opening, real, imaginary = numbers.unflatten(1, (3, self.channels, -1)).unbind(1)
+        gain = torch.sigmoid(start + opening)
+        return torch.complex(gain * (1 + real), gain * imaginary)
+
+    def _above_the_floor(self, parts: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the log power rises above the floor, and what the network sees of it."""
+        power = parts.abs().square() + 1e-6
         silent = power.amax(2, keepdim=True) <= 1e-6  # a gap, which says nothing of the noise
-        median = power.masked_fill(silent, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(1e-6)
-        above = (power / (median / 0.693)).log()  # the median of an exponential is ln 2 of its mean
+        some = power.masked_fill(silent, torch.nan)[..., ::2]  # every other frame: they overlap
+        floor = some.nanmedian(-1, keepdim=True).values.nan_to_num(1e-6)
+        above = (power / (floor / 0.693)).log()  # the median of an exponential is ln 2 of its mean
         seen = torch.cat([above / 3, power.log() / 4], 1).masked_fill(silent.repeat(1, 2, 1, 1), 0.0)
-        gate = 1.5 * (above - 1.0)  # a factor e above the floor is where the gate is half open
-        logits = self.leave(self.blocks(self.enter(seen.flatten(1, 2)))).reshape(power.shape)
-        gain = torch.sigmoid(gate + logits)
-        return self.synthesis((parts * gain[:, :, :, None]).flatten(0, 1).flatten(1, 2)).reshape(x.shape)
+        return above, seen.flatten(1, 2)
+
+
+def _window(frame: int, like: Tensor) -> Tensor:
+    """Root of a Hann window: once on the way in and once out, which adds up to a constant."""
+    return torch.hann_window(frame, dtype=like.dtype, device=like.device).sqrt()
 
 
 # --------------------------------------------------------------------------------------------- tools

@@ -212,9 +212,11 @@ def test_words_that_make_no_model_end_in_one_line(words, message, tmp_path, caps
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.nc"]
 
 
-def test_a_length_off_the_grid_ends_in_one_line(vertical, tmp_path, capsys, monkeypatch):
-    words = ("train", vertical, vertical, "--length", 1000, "-o", tmp_path / "m.safetensors")
-    assert "length 1000 is not a multiple of stride = 16; try 1008" in complaint(capsys, monkeypatch, *words)
+def test_a_length_too_short_ends_in_one_line(vertical, tmp_path, capsys, monkeypatch):
+    words = ("train", vertical, vertical, "--length", 100, "-o", tmp_path / "m.safetensors")
+    assert "length 100 is less than kernel = 128; try kernel=64, stride=16" in complaint(
+        capsys, monkeypatch, *words
+    )
 
 
 @pytest.mark.parametrize(

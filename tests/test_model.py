@@ -124,6 +124,22 @@ def test_every_denoiser_learns_saves_and_loads(kind, tmp_path):
         assert model(torch.full((1, 3, 1024), 5.0)).isfinite().all()
 
 
+def test_a_predicted_sigma_is_the_size_of_the_error(tmp_path):
+    """Learned from white noise on silence: the answer is silence, and its error the noise."""
+    silence = geoae.synth.seismograms(64, duration=5.12, seed=0) * 0.0
+    model = geoae.denoiser(like=silence, widths=(8, 8), kernel=32, stride=8, sigma="predicted", scale="none")
+    target = silence + np.random.default_rng(0).standard_normal(silence.shape) * [[0.1], [0.2], [0.4]]
+    geoae.fit(model, silence + 1.0, target=target, epochs=40, batch=16, lr=3e-2, seed=0)
+    geoae.save(model, tmp_path / "m.safetensors")
+    with torch.no_grad():
+        mean, sigma = geoae.load(tmp_path / "m.safetensors").estimate(torch.ones(1, 3, 512))
+    assert mean.shape == sigma.shape
+    assert sigma[0].mean(-1).tolist() == pytest.approx([0.1, 0.2, 0.4], rel=0.1)
+    with pytest.raises(ValueError, match="kind='time' does not tell its error"):
+        geoae.denoiser(64, kind="time", sigma="predicted")
+    assert geoae.denoiser(256).estimate(torch.ones(1, 3, 256))[1] is None
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_runs_on_a_gpu(name, traces):

@@ -90,7 +90,7 @@ def test_terms_that_need_a_code_say_so():
     with pytest.raises(ValueError, match="kl needs a posterior with a width, but it is a point"):
         Objective(kl=1)(geoae.autoencoder(64), x)
     with pytest.raises(ValueError, match="l1 acts on a code, and a denoiser with skips has none"):
-        Objective(l1=1)(geoae.denoiser(64, channels=1), x)
+        Objective(l1=1)(geoae.denoiser(64, channels=1, kind="time"), x)
 
 
 def test_weights_are_plain_numbers():

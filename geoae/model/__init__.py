@@ -5,7 +5,7 @@ trace or once over the training set, never over a batch, so no trace sees its ne
 """
 
 from .builders import autoencoder, denoiser
-from .file import about, digest, load, save
+from .file import about, digest, load, pretrained, save
 from .models import Autoencoder, Denoiser, Model, Trip
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "denoiser",
     "digest",
     "load",
+    "pretrained",
     "save",
 ]

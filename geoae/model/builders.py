@@ -13,7 +13,7 @@ POSTERIORS = {"point": dist.Point, "diagonal": dist.Diagonal, "full": dist.Full}
 NETWORKS = ("dense", "conv", "linear")
 SCALES = ("global", *net.TraceScale.kinds, "none")
 DENOISERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
-    "mask": (net.MaskNet, {"widths": (64,) * 6, "kernel": 64, "stride": 16}),
+    "mask": (net.MaskNet, {"widths": (128,) * 8, "kernel": 128, "stride": 32}),
     "time": (net.UNet, {"widths": (8, 16, 32, 64), "kernel": 9, "stride": 4}),
 }
 END_SIGMA = 0.15**0.5  # where annealing ends, in units of the scaled traces; see geoae.train.Anneal
@@ -153,13 +153,15 @@ def denoiser(
     like : DataArray, optional
         Traces to take `length` and `channels` from instead.
     kind : str
-        ``mask``: a learned filter bank, a gain for each of its outputs, and the way back by transposed
-        convolution (`geoae.nn.MaskNet`); ``time``: 1-D convolutional encoder, transposed-convolution
-        decoder, skips
+        ``mask``: a complex gain for each time and frequency of a short-time Fourier transform
+        (`geoae.nn.MaskNet`); ``time``: 1-D convolutional encoder, transposed-convolution decoder, skips
         between them (`geoae.nn.UNet`).
     widths, kernel, stride : sequence of int, int, int, optional
         Of the network; what goes together stands there.
-    dropout, sigma, scale, seed
+    sigma : float or str
+        As in `autoencoder`; or ``predicted``: a ``mask`` network tells the standard deviation of its error
+        at each sample (`geoae.model.Denoiser.estimate`).
+    dropout, scale, seed
         As in `autoencoder`; what is dropped is a share of what each residual block adds.
 
     Returns
@@ -175,9 +177,18 @@ def denoiser(
     network_words["dropout"] = dropout
     config = {"builder": "denoiser", "length": length, "channels": channels, "kind": kind, **network_words}
     config |= {"sigma": sigma, "scale": scale, "seed": seed}
-    noise = _likelihood("gaussian", sigma, False, (channels, length))
+    told: dict[str, bool] = {}
+    if sigma == "predicted":
+        if kind != "mask":
+            raise ValueError(
+                f"kind={kind!r} does not tell its error; take kind='mask', or a number for sigma"
+            )
+        told["spread"] = True
+        noise: nn.Module = dist.Heteroscedastic()
+    else:
+        noise = _likelihood("gaussian", sigma, False, (channels, length))
     with net.forked_rng(seed):
-        network = build(channels, length, **network_words)
+        network = build(channels, length, **network_words, **told)
     return Denoiser(network, noise, _scale(scale, channels, length), config)
 
 

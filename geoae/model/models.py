@@ -220,3 +220,16 @@ class Denoiser(Model):
 
     def predict(self, seen: Tensor) -> Tensor:  # noqa: D102
         return self.likelihood(self.network(seen)).mean
+
+    def estimate(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Denoised traces, and the standard deviation of the error at each sample, in the units of `x`.
+
+        None in place of the second unless the model was built with ``sigma="predicted"``.
+        """
+        offset, gain = self.scale(x)
+        p = self.likelihood(self.network(_without_nan((x - offset) / gain)))
+        missing = x.isnan()
+        mean = torch.where(missing, x, p.mean * gain + offset)
+        if not isinstance(self.likelihood, dist.Heteroscedastic):
+            return mean, None
+        return mean, torch.where(missing, x, p.stddev * gain)
