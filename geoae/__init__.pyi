@@ -17,7 +17,7 @@ from . import (
     train as train,
 )
 from .arrays import cut as cut
-from .denoising import denoise as denoise
+from .denoising import denoise as denoise, denoise_archive as denoise_archive
 from .io import (
     ReadError as ReadError,
     read as read,

@@ -56,26 +56,49 @@ def demo(
 
 @app.command()
 def denoise(
+    context: typer.Context,
     file: Annotated[
-        str, typer.Argument(help="Waveforms in any format ObsPy reads, or a quoted glob pattern.")
+        str,
+        typer.Argument(
+            help="Waveforms in any format ObsPy reads, a quoted glob pattern, or an archive's folder."
+        ),
     ],
-    output: Output,
-    model: Annotated[Path, typer.Option("-m", "--model", help="Trained model.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write; for a folder, a folder.")],
+    model: Annotated[
+        Path | None,
+        typer.Option("-m", "--model", help="Trained model; the one that comes along if left out."),
+    ] = None,
     noise: Annotated[Path | None, typer.Option(help="Write what was taken off, too.")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take instruments that lack components, too.")
+    ] = False,
+    outside: Annotated[
+        str, typer.Option(help="What the model cannot see: follow what it does, drop or keep.")
+    ] = "follow",
+    workers: Annotated[int, typer.Option(help="Archive: processes.", min=1)] = 1,
     device: Device = None,
     threads: Threads = 1,
 ) -> None:
-    """Take the noise off a record; ids, times, gaps and headers stay.
+    """Take the noise off a record or a whole archive; ids, times, rates, gaps and headers stay.
 
-    Example: [bold]geoae denoise day.mseed -m mine.safetensors -o clean.mseed[/bold]
+    Examples: [bold]geoae denoise day.mseed -o clean.mseed[/bold]
+
+    [bold]geoae denoise archive/ -o clean/ --workers 2[/bold]  (stopped or killed, it goes on when run again)
     """
     geoae = _library("denoising", threads=threads)
+    options: dict[str, Any] = {"partial": partial, "outside": outside, "device": device}
+    if Path(file).is_dir():
+        _refuse(context, ("noise",), "is for single records; leave it out")
+        summary = geoae.denoise_archive(file, output, model, workers=workers, **options)
+        _say(str(summary))
+        raise typer.Exit(0 if summary.ok else 1)
+    _refuse(context, ("workers",), "is for a folder; leave it out")
     outputs = [path for path in (output, noise) if path is not None]
-    _check_outputs(outputs, [model, *geoae.io.files(file)], geoae.io.SUFFIXES)
-    trained, stream = geoae.load(model), geoae.io.read_stream(file)
+    _check_outputs(outputs, [*[model] * (model is not None), *geoae.io.files(file)], geoae.io.SUFFIXES)
+    stream = geoae.io.read_stream(file)
     for path in outputs:
         geoae.io.written_format(path, len(stream))
-    clean, taken = geoae.denoise(stream, trained, return_noise=True, device=device)
+    clean, taken = geoae.denoise(stream, model, return_noise=True, **options)
     geoae.write(clean, output)
     if noise is not None:
         geoae.write(taken, noise)

@@ -81,6 +81,19 @@ def test_denoise_writes_a_record_that_obspy_reads(model, vertical, tmp_path):
     )
 
 
+def test_denoise_takes_a_folder_and_goes_on_where_it_stopped(model, vertical, tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/day").write_bytes(vertical.read_bytes())
+    words = ("denoise", tmp_path / "archive", "-m", model, "-o", tmp_path / "clean")
+    first = run(*words)
+    assert (first.exit_code, "1 units denoised" in first.output) == (0, True)
+    assert obspy.read(str(tmp_path / "clean/day"), format="MSEED")[0].stats.npts == 3000
+    assert "1 units were done before" in run(*words).output
+    (tmp_path / "archive/text").write_text("no waveform")
+    last = run(*words)
+    assert (last.exit_code, "not read: text" in last.output) == (1, True)
+
+
 def test_generate_train_attribute_and_info(tmp_path):
     traces, model, table = (tmp_path / name for name in ("x.nc", "vae.safetensors", "table.nc"))
     assert run("generate", "damped_oscillations", "-n", "10x10", "-o", traces).exit_code == 0

@@ -6,7 +6,8 @@ on nothing farther away than two windows: not on how the record was cut into pie
 elsewhere. (The room is called denoising because `geoae.denoise` is the function.)
 """
 
+from .archive import Summary, denoise_archive
 from .classical import bandpass, spectral_gate
 from .record import denoise
 
-__all__ = ["bandpass", "denoise", "spectral_gate"]
+__all__ = ["Summary", "bandpass", "denoise", "denoise_archive", "spectral_gate"]

@@ -84,8 +84,8 @@ def denoise(
     ValueError
         If the components do not fit the model, samples are infinite, or every sample is NaN.
     """
-    job = _job(model, hop, batch, outside, partial, device)
-    out = _denoise(_labelled(data, rate, job), job)
+    job = job_for(model, hop, batch, outside, partial, device)
+    out = denoise_with(job, _labelled(data, rate, job))
     if isinstance(data, np.ndarray):
         out = np.ma.masked_invalid(out.values) if np.ma.isMaskedArray(data) else out.values
     return (out, _difference(data, out)) if return_noise else out
@@ -113,7 +113,8 @@ class Job:
         return f"geoae {version('geoae')}: denoise({words}, outside={self.outside})"
 
 
-def _job(model: Any, hop: int | None, batch: int | None, outside: str, partial: bool, device: Any) -> Job:
+def job_for(model: Any, hop: int | None, batch: int | None, outside: str, partial: bool, device: Any) -> Job:
+    """Put a job together from what the user said, and check it."""
     model = _model(model).to(net.device(device)).eval()
     length = model.config["length"]
     hop = length // 2 if hop is None else hop
@@ -142,6 +143,18 @@ def _model(model: Model | str | os.PathLike | None) -> Model:
             "this model was put together by hand, so its window is unknown; set model.config['length']"
         )
     return model
+
+
+def denoise_with(job: Job, data: Any) -> Any:
+    """Denoise a Stream, a Trace or a labelled record."""
+    return _denoise(data, job)
+
+
+def check_components(traces: Sequence[obspy.Trace], job: Job) -> None:
+    """Refuse instruments whose components do not fit the model."""
+    for rate in {_nominal(trace.stats.sampling_rate) for trace in traces}:
+        here = {trace.id for trace in traces if _nominal(trace.stats.sampling_rate) == rate}
+        _instruments(sorted(here), job, job.partial)
 
 
 def _instruments(ids: Sequence[str], job: Job, partial: bool) -> list[list[int | None]]:
