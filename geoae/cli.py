@@ -94,7 +94,8 @@ def denoise(
         raise typer.Exit(0 if summary.ok else 1)
     _refuse(context, ("workers",), "is for a folder; leave it out")
     outputs = [path for path in (output, noise) if path is not None]
-    _check_outputs(outputs, [*[model] * (model is not None), *geoae.io.files(file)], geoae.io.SUFFIXES)
+    read = [*geoae.io.files(file), *([model] if model else [])]
+    _check_outputs(outputs, read, geoae.io.SUFFIXES)
     stream = geoae.io.read_stream(file)
     for path in outputs:
         geoae.io.written_format(path, len(stream))
