@@ -43,6 +43,7 @@ from .noise import (
     GaussianNoise as GaussianNoise,
     Mask as Mask,
     Shift as Shift,
+    Spikes as Spikes,
 )
 from .objective import Cyclic as Cyclic, Objective as Objective, WarmUp as WarmUp
 from .train import Anneal as Anneal, cache as cache, fit as fit, fit_stacked as fit_stacked

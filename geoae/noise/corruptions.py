@@ -1,154 +1,14 @@
-"""Noise, mixing at a stated signal-to-noise ratio, and corruptions for training."""
+"""What spoils a batch on purpose, so that a model learns to mend it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.ndimage import convolve1d
 
-Array = TypeVar("Array", np.ndarray, xr.DataArray)
-
-
-def white(shape: int | tuple[int, ...], *, seed: int = 0) -> np.ndarray:
-    """Draw Gaussian white noise of unit variance.
-
-    Examples
-    --------
-    >>> white((2, 3, 100)).shape
-    (2, 3, 100)
-    """
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def coloured(
-    shape: int | tuple[int, ...], *, exponent: float, rate: float = 100.0, seed: int = 0
-) -> np.ndarray:
-    r"""Draw Gaussian noise whose power falls off as :math:`f^{-\alpha}`, with unit rms on each row.
-
-    White noise, shaped in the frequency domain (Timmer and Koenig 1995): exponent 0 is white, 1 pink,
-    2 brown, -1 blue. Twice the length is made and half is kept, so that a row does not join its own end
-    as it would on a circle; then its mean is taken away.
-
-    Parameters
-    ----------
-    shape : int or tuple, time last
-    exponent : float
-    rate : float [Hz]
-        A power law has no scale, so the numbers are the same at every rate.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        With fewer than two samples, which cannot have a colour.
-
-    Examples
-    --------
-    >>> x = coloured((3, 1000), exponent=1.0)
-    >>> (x**2).mean(axis=-1).round(6)
-    array([1., 1., 1.])
-    """
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not shape or shape[-1] < 2:
-        raise ValueError(f"shape is {shape}; coloured noise needs at least two samples, time last")
-    n = shape[-1]
-    frequency = np.fft.rfftfreq(2 * n, 1 / rate)
-    gain = np.zeros_like(frequency)
-    gain[1:] = (frequency[1:] / frequency[1]) ** (-exponent / 2)
-    spectrum = np.fft.rfft(white((*shape[:-1], 2 * n), seed=seed)) * gain
-    x = np.fft.irfft(spectrum, 2 * n)[..., :n]
-    x -= x.mean(axis=-1, keepdims=True)
-    return x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True))
-
-
-def mix(signal: Array, noise: Any, snr_db: Any) -> Array:
-    r"""Add noise to signals at a stated signal-to-noise ratio.
-
-    Returns signal + g (noise - its mean), with one gain g per trace, over all its channels and times, so
-    that :math:`10\log_{10}(P_{signal} / g^2 P_{noise})` is `snr_db`. The power P is the mean square about
-    each channel's mean in time: an offset, such as that of a digitiser, is neither signal nor noise. That of
-    the signal stays, that of the noise does not come in. The ratios between the components of the noise are
-    untouched, and so is its polarisation. Gaps (NaN) are not counted.
-
-    Parameters
-    ----------
-    signal : array or DataArray
-        Plain arrays are (trace, ..., time), or (time,) for a single trace. In labelled ones all dims but
-        ``channel`` and ``time`` count traces: a record of dims ("channel", "time") gets one gain.
-    noise : array or DataArray, of the shape of `signal`
-    snr_db : float [dB], or one per trace
-
-    Raises
-    ------
-    ValueError
-        When the shapes differ, or a trace of signal or noise is silent (constant) and has no ratio.
-
-    Examples
-    --------
-    >>> signal, noise = np.sin(np.arange(100.0))[None], white((1, 100))
-    >>> added = mix(signal, noise, 6.0) - signal
-    >>> (10 * np.log10(signal.var() / added.var())).round(9)
-    np.float64(6.0)
-    """
-    if isinstance(signal, xr.DataArray):
-        inner = [d for d in ("channel", "time") if d in signal.dims]
-        outer = [d for d in signal.dims if d not in inner]
-        ordered = signal.transpose(*outer, *inner)
-        if isinstance(noise, xr.DataArray):
-            if set(noise.dims) != set(signal.dims):
-                raise ValueError(
-                    f"noise has dims {noise.dims}, the signal {signal.dims}; they must be the same"
-                )
-            noise = noise.transpose(*ordered.dims).values
-        values = _mixed(ordered.values, np.asarray(noise), snr_db, len(outer))
-        out = ordered.copy(data=values).transpose(*signal.dims)
-        old = signal.attrs.get("history")
-        line = f"mix: noise added at {_range(snr_db)} dB"
-        out.attrs["history"] = f"{old}\n{line}" if old else line
-        return out
-    signal = np.asarray(signal)
-    return _mixed(signal, np.asarray(noise), snr_db, min(1, signal.ndim - 1))
-
-
-def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: Any, outer: int) -> np.ndarray:
-    if noise.shape != signal.shape:
-        raise ValueError(f"noise has shape {noise.shape}, the signal {signal.shape}; they must be the same")
-    dtype = signal.dtype if signal.dtype.kind == "f" else np.dtype(float)
-    noise = _swing(noise)
-    powers = [_power(x, outer) for x in (_swing(signal), noise)]
-    for name, power in zip(("signal", "noise"), powers, strict=True):
-        if not np.all(power > 0):
-            raise ValueError(f"trace {int(np.argmin(power > 0))} of the {name} is silent: it has no SNR")
-    ratio = np.broadcast_to(np.asarray(snr_db, float), signal.shape[:outer]).reshape(powers[0].shape)
-    return (signal + np.sqrt(powers[0] / powers[1] * 10 ** (-ratio / 10)) * noise).astype(dtype)
-
-
-def _swing(x: np.ndarray) -> np.ndarray:
-    """Values about their mean in time, the last axis, in double precision; what is not finite is NaN.
-
-    The largest value goes first, so that a constant row of whatever size gives zeros and not rounding.
-    """
-    known = np.isfinite(x)
-    largest = np.where(known, x, -np.inf).max(-1, keepdims=True, initial=-np.inf)
-    below = np.where(known, x, 0).astype(float) - np.where(np.isfinite(largest), largest, 0)
-    below[~known] = 0
-    mean = below.sum(-1, keepdims=True) / np.maximum(known.sum(-1, keepdims=True), 1)
-    return np.where(known, below - mean, np.nan)
-
-
-def _power(x: np.ndarray, outer: int) -> np.ndarray:
-    """Mean square over all axes but the first `outer` ones, leaving out NaN; 0 where nothing is left."""
-    known = ~np.isnan(x)
-    axes = tuple(range(outer, x.ndim))
-    total = np.where(known, x, 0) ** 2
-    return total.sum(axes, keepdims=True) / np.maximum(known.sum(axes, keepdims=True), 1)
-
-
-def _range(values: Any) -> str:
-    low, high = np.min(values), np.max(values)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+from .mixing import power, swing
 
 
 class Corruption(ABC):
@@ -290,11 +150,7 @@ class Gaps(Corruption):
     length: tuple[int, int] = (1, 10)
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 0), ("length", 1)):
-            ends = getattr(self, name)
-            if np.shape(ends) != (2,) or not least <= ends[0] <= ends[1] or any(end % 1 for end in ends):
-                wanted = f"a range (low, high) of whole numbers from {least} up"
-                raise ValueError(f"{name} is {ends}; it must be {wanted}")
+        _check_counts(count=(self.count, 0), length=(self.length, 1))
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Open the gaps."""
@@ -310,6 +166,50 @@ class Gaps(Corruption):
         inside = (since >= 0) & (since < length[..., None])
         wanted = np.arange(self.count[1]) < count
         return np.where((inside & wanted[..., None]).any(axis=1)[:, None], np.nan, x).astype(x.dtype)
+
+
+@dataclass(frozen=True)
+class Spikes(Corruption):
+    """Single samples that jump, in one channel at a time: a digitiser's errors.
+
+    Parameters
+    ----------
+    count : (low, high)
+        Spikes per trace, drawn evenly for each trace.
+    size : (low, high)
+        Height, in multiples of the trace's rms about its mean over all channels, drawn evenly; either sign.
+
+    Examples
+    --------
+    >>> x = np.sin(np.arange(8.0)).reshape(1, 1, 8)
+    >>> spoiled = Spikes(count=(1, 1), size=(10, 10))(x, np.random.default_rng(0))
+    >>> ((spoiled - x) / x.std()).round(6)
+    array([[[ 0.,  0., 10.,  0.,  0.,  0.,  0.,  0.]]])
+    """
+
+    count: tuple[int, int] = (0, 3)
+    size: tuple[float, float] = (5.0, 50.0)
+
+    def __post_init__(self) -> None:
+        _check_counts(count=(self.count, 0))
+        if np.shape(self.size) != (2,) or not 0 <= self.size[0] <= self.size[1]:
+            raise ValueError(f"size is {self.size}; it must be a range (low, high) from 0 up")
+
+    def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Add the spikes."""
+        traces, channels, time = x.shape
+        shape = (traces, self.count[1])
+        wanted = np.arange(self.count[1]) < rng.integers(*self.count, size=(traces, 1), endpoint=True)
+        rms = np.sqrt(power(swing(x), 1)).reshape(traces, 1)
+        height = wanted * rng.uniform(*self.size, shape) * rng.choice([-1.0, 1.0], shape) * rms
+        where = (
+            np.arange(traces)[:, None],
+            rng.integers(channels, size=shape),
+            rng.integers(time, size=shape),
+        )
+        jumps = np.zeros(x.shape)
+        np.add.at(jumps, where, height)
+        return (x + jumps).astype(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -430,6 +330,13 @@ def _silenced(x: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.where(where & ~np.isnan(x), 0, x).astype(x.dtype)
 
 
+def _check_counts(**ranges: tuple[tuple[int, int], int]) -> None:
+    for name, (ends, least) in ranges.items():
+        if np.shape(ends) != (2,) or not least <= ends[0] <= ends[1] or any(end % 1 for end in ends):
+            wanted = f"a range (low, high) of whole numbers from {least} up"
+            raise ValueError(f"{name} is {ends}; it must be {wanted}")
+
+
 def _check_share(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share <= 1:
@@ -476,8 +383,8 @@ class AddNoise(Corruption):
         """Add noise to each trace."""
         noise = rng.standard_normal(x.shape) if self.noise is None else self._pieces(x.shape, rng)
         ratio = rng.uniform(*self.snr_db, (len(x), 1, 1))
-        noise = _swing(noise)
-        signal_power, noise_power = _power(_swing(x), 1), _power(noise, 1)
+        noise = swing(noise)
+        signal_power, noise_power = power(swing(x), 1), power(noise, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             gain = np.sqrt(signal_power / noise_power * 10 ** (-ratio / 10))
         gain = np.where((signal_power > 0) & (noise_power > 0), gain, 1.0)
