@@ -468,3 +468,167 @@ def test_the_recipe_gives_stiffness_and_damping_a_latent_each():
     swapped = codes.assign_coords(k=codes.b, b=codes.k)
     _, verdict = ask(swapped, ("k", "b"))
     assert (verdict["k"].latents, verdict["b"].latents) == ((b,), (k,))
+
+
+# ------------------------------------------------------------------------------- what latents do to a signal
+
+
+def test_contributions_sum_to_the_decoded_signal(vae, oscillations):
+    x = oscillations.isel(trace=slice(0, 144, 29))
+    parts = latent.contributions(x, vae)
+    decoded = latent.decode(vae, geoae.encode(x, vae)["mean"])
+    np.testing.assert_allclose(parts.base + parts.added.sum("latent"), decoded, atol=1e-5)
+    np.testing.assert_allclose(parts.decoded, decoded, atol=1e-6)
+    np.testing.assert_allclose(parts.base, latent.decode(vae, np.zeros((len(x), 3))), atol=1e-6)
+    one = latent.contributions(x[1], vae)
+    assert one.added.dims == ("latent", "time")
+    np.testing.assert_allclose(one.added, parts.added[:, 1], atol=1e-5)
+    elsewhere = latent.contributions(x, vae, at=[0.5, -0.5, 0.0], batch=2)
+    np.testing.assert_allclose(elsewhere.base + elsewhere.added.sum("latent"), decoded, atol=1e-5)
+
+
+def test_contributions_are_the_path_integral_of_the_jacobian(vae, oscillations):
+    x = oscillations.isel(trace=[20])
+    z = geoae.encode(x, vae)["mean"].values
+    shares = (np.arange(400) + 0.5) / 400
+    slope = latent.jacobian(vae, shares[:, None] * z).mean("trace")
+    parts = latent.contributions(x, vae, steps=100).isel(trace=0)
+    np.testing.assert_allclose(parts.added, slope * z[0][:, None], atol=0.01 * float(abs(parts.added).max()))
+
+
+def test_of_a_linear_decoder_each_contribution_is_code_times_weight(oscillations):
+    model = geoae.autoencoder(like=oscillations, latent=3, network="linear")
+    geoae.fit(model, oscillations, epochs=2)
+    x = oscillations.isel(trace=slice(5))
+    weight = (
+        next(m for m in model.decoder.modules() if isinstance(m, torch.nn.Linear)).weight.detach().numpy()
+    )
+    z = geoae.encode(x, model)["mean"].values
+    wanted = np.einsum("ni,ti->int", z, weight) * float(model.scale.gain)
+    np.testing.assert_allclose(latent.contributions(x, model).added, wanted, atol=1e-6)
+
+
+def test_the_jacobian_is_the_finite_difference_of_the_decoder(oscillations):
+    model = geoae.autoencoder(like=oscillations, latent=3, activation="tanh", posterior="diagonal").double()
+    z = np.random.default_rng(0).standard_normal((4, 3))
+    slope = latent.jacobian(model, z)
+    for i, step in enumerate(1e-5 * np.eye(3)):
+        change = (latent.decode(model, z + step) - latent.decode(model, z - step)) / 2e-5
+        np.testing.assert_allclose(slope[i], change, atol=1e-8)
+
+
+def test_sweeping_a_linear_latent_moves_the_trace_by_its_weight(oscillations):
+    model = geoae.autoencoder(like=oscillations, latent=2, network="linear")
+    codes = geoae.encode(oscillations, model)
+    weight = next(m for m in model.decoder.modules() if isinstance(m, torch.nn.Linear)).weight.detach()
+    length = float(model.scale.gain) * weight.square().mean(0).sqrt().numpy()
+    sweep = np.quantile(codes["mean"], np.linspace(0.05, 0.95, 9), axis=0).std(0)
+    np.testing.assert_allclose(codes.traversal, length * sweep, rtol=1e-4)
+    np.testing.assert_allclose(codes.sensitivity, length * codes["mean"].std("trace"), rtol=1e-4)
+
+
+# ------------------------------------------------------------------------------------ whether codes are sound
+
+
+def test_the_aggregated_posterior_is_that_of_a_mixture(rng):
+    """Two equal normals at -1 and 1 of width 0.5: mean 0, variance 1.25; the prior itself has no distance."""
+    codes = planted([np.tile([-1.0, 1.0], 50), np.zeros(100)], {})
+    codes["std"] = ("trace", "latent"), np.tile([0.5, 1.0], (100, 1))
+    seen = latent.aggregate(codes)
+    np.testing.assert_allclose(seen["mean"], [0, 0], atol=1e-12)
+    np.testing.assert_allclose(seen["std"], [np.sqrt(1.25), 1], rtol=1e-12)
+    draws = rng.choice([-1.0, 1.0], 200_000) + 0.5 * rng.standard_normal(200_000)
+    mixture = 0.5 * (stats.norm.pdf(draws, -1, 0.5) + stats.norm.pdf(draws, 1, 0.5))
+    wanted = np.mean(np.log(mixture) - stats.norm.logpdf(draws))
+    np.testing.assert_allclose(seen.divergence, [wanted, 0], atol=0.01)
+    with pytest.raises(ValueError, match="these codes are points"):
+        latent.aggregate(planted([np.zeros(30)], {}))
+
+
+def test_codes_of_noisy_signals_move_by_what_the_encoder_says(oscillations):
+    """Of a linear encoder the rms movement is known: it falls by ten for 20 dB."""
+    model = geoae.autoencoder(like=oscillations, latent=2, network="linear")
+    moved = latent.movement(oscillations, model, (40, 20, 0))
+    np.testing.assert_allclose(moved.moved[1:] / moved.moved[:-1].values, 10, rtol=1e-3)
+    weight = model.posterior[0].weight.detach().numpy() / float(model.scale.gain)
+    power = oscillations.var("time").mean().item() * (weight**2).sum(1)
+    spread = geoae.encode(oscillations, model)["mean"].std("trace")
+    np.testing.assert_allclose(moved.moved[-1], np.sqrt(power) / spread, rtol=0.15)
+    assert (moved.per_db > 0).all()
+
+
+def test_codes_beyond_what_was_seen_are_pointed_out(uniform):
+    a, b = uniform
+    seen, new = planted([a, b], {}), planted([np.r_[0.0, 1.15, 2.0], np.zeros(3)], {})
+    with pytest.warns(UserWarning, match=r"1 of 3 traces lie outside of what the model has seen \(z0\)"):
+        outside = latent.out_of_range(new, seen)
+    assert outside.values.tolist() == [[False, False], [False, False], [True, False]]
+    assert not latent.out_of_range(seen, seen).any()
+
+
+# --------------------------------------------------------------------------------------- the field's scores
+
+
+def _published(z, y, bins=20):
+    """MIG, SAP, modularity and DCI written down from the papers, loops and all."""
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    latents, parameters = z.shape[1], y.shape[1]
+    shared, entropy, line = (
+        np.zeros((latents, parameters)),
+        np.zeros(parameters),
+        np.zeros((latents, parameters)),
+    )
+    for j in range(parameters):
+        for i in range(latents):
+            table = np.histogram2d(z[:, i], y[:, j], bins)[0] / len(z)
+            outer = table.sum(1)[:, None] * table.sum(0)[None]
+            shared[i, j] = (table[table > 0] * np.log(table[table > 0] / outer[table > 0])).sum()
+            line[i, j] = stats.pearsonr(z[:, i], y[:, j]).statistic ** 2
+        p = np.histogram(y[:, j], bins)[0] / len(y)
+        entropy[j] = -(p[p > 0] * np.log(p[p > 0])).sum()
+    gaps = [sorted(shared[:, j])[-1] - sorted(shared[:, j])[-2] for j in range(parameters)]
+    sap = np.mean([sorted(line[:, j])[-1] - sorted(line[:, j])[-2] for j in range(parameters)])
+    modularity = []
+    for row in shared:
+        template = np.zeros(parameters)
+        template[row.argmax()] = row.max()
+        modularity.append(1 - ((row - template) ** 2).sum() / (row.max() ** 2 * (parameters - 1)))
+    order = np.random.default_rng(0).permutation(len(z))
+    half, rest = order[: len(z) // 2], order[len(z) // 2 :]
+    trees = [ExtraTreesRegressor(50, min_samples_leaf=3, random_state=0).fit(z[half], c[half]) for c in y.T]
+    weights = np.stack([t.feature_importances_ for t in trees], 1)
+    rows, columns = weights / weights.sum(1, keepdims=True), weights / weights.sum(0)
+    d = 1 - stats.entropy(rows, axis=1) / np.log(parameters)
+    c = 1 - stats.entropy(columns, axis=0) / np.log(latents)
+    return {
+        "mig": np.mean(gaps / entropy),
+        "sap": sap,
+        "modularity": np.mean(modularity),
+        "disentanglement": (d * weights.sum(1)).sum() / weights.sum(),
+        "completeness": (c * weights.sum(0)).sum() / weights.sum(),
+        "informativeness": np.mean([t.score(z[rest], v[rest]) for t, v in zip(trees, y.T, strict=True)]),
+    }
+
+
+def test_scores_agree_with_their_papers(uniform, rng):
+    a, b = uniform
+    z = np.stack([a + 0.3 * rng.standard_normal(N), b + 0.2 * a, rng.standard_normal(N)], 1)
+    found = latent.scores(planted(list(z.T), {"a": a, "b": b}), ["a", "b"])
+    for name, value in _published(z, np.stack([a, b], 1)).items():
+        assert float(found[name]) == pytest.approx(value, abs=1e-6), name
+        assert "201" in found[name].source
+
+
+def test_scores_of_a_perfect_and_a_turned_code(uniform):
+    a, b = uniform
+    perfect, turned = (
+        latent.scores(planted(c, {"a": a, "b": b}), ["a", "b"]) for c in ([a, b], [a + b, a - b])
+    )
+    assert float(perfect.sap) > 0.95
+    assert float(perfect.disentanglement) > 0.95
+    assert float(turned.sap) < 0.15
+    assert float(turned.disentanglement) < 0.05
+    dead = planted([a, b, 1e-3 * a], {"a": a, "b": b}, kl=[[1, 1, 1e-6]])
+    assert float(latent.scores(dead, ["a", "b"]).sap) > 0.95
+    assert float(latent.scores(dead, ["a", "b"], active_only=False).sap) < 0.6

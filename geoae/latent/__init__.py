@@ -7,19 +7,29 @@ held out), what do all latents tell together. Rank correlation alone misleads: a
 """
 
 from .attribution import attribute
-from .codes import anomaly, decode, encode, generate, interpolate, log_evidence, traverse
+from .checks import aggregate, movement, out_of_range
+from .codes import anomaly, decode, encode, generate, interpolate, log_evidence, nearest, traverse
+from .effects import contributions, jacobian
+from .scores import scores
 from .verdict import Answer, Verdict, verdict
 
 __all__ = [
     "Answer",
     "Verdict",
+    "aggregate",
     "anomaly",
     "attribute",
+    "contributions",
     "decode",
     "encode",
     "generate",
     "interpolate",
+    "jacobian",
     "log_evidence",
+    "movement",
+    "nearest",
+    "out_of_range",
+    "scores",
     "traverse",
     "verdict",
 ]

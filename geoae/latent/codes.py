@@ -126,7 +126,7 @@ def traverse(
     Returns
     -------
     traces : DataArray, dims (step, [channel,] time)
-        With the moving latent's value as coordinate ``z``.
+        With the moving latent's value as coordinate ``z``, and the whole ``code`` (step, latent).
     """
     _needs_code(model)
     count = _latents(model)
@@ -135,8 +135,33 @@ def traverse(
     values = np.linspace(*span, steps)
     z = np.tile(np.zeros(count) if at is None else np.asarray(at, float), (steps, 1))
     z[:, latent] = values
-    out = decode(model, z).rename(trace="step").assign_coords(z=("step", values))
+    out = (
+        decode(model, z).rename(trace="step").assign_coords(z=("step", values), code=(("step", "latent"), z))
+    )
     return out.assign_attrs(latent=latent)
+
+
+def nearest(moved: xr.DataArray, data: xr.DataArray, model: Autoencoder) -> xr.DataArray:
+    """True traces whose codes come nearest to those of a traversal, to hold beside what was decoded.
+
+    Parameters
+    ----------
+    moved : DataArray, dims (step, [channel,] time)
+        From `traverse`.
+    data : DataArray, dims (trace, [channel,] time)
+        Traces to choose from.
+    model : Autoencoder
+
+    Returns
+    -------
+    traces : DataArray, dims (step, [channel,] time)
+        With their parameters, and ``distance``, how far their codes are, in standard deviations of the
+        prior.
+    """
+    codes = encode(data, model)["mean"].values
+    apart = np.linalg.norm(codes[None] - moved["code"].values[:, None], axis=-1)
+    best = apart.argmin(1)
+    return data.isel(trace=best).rename(trace="step").assign_coords(distance=("step", apart.min(1)))
 
 
 def interpolate(

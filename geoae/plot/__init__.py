@@ -12,6 +12,7 @@ Examples
 >>> section = plot.Section("Data", figures=[(figure, "A trace that rises and falls.")])  # for plot.report
 """
 
+from .effects import contributions, over_runs, traversals, widths
 from .latents import attribution, codes, codes_against, traversal
 from .page import Fact, Section, Table, report
 from .signals import before_after, history, spectrograms, traces
@@ -26,9 +27,13 @@ __all__ = [
     "before_after",
     "codes",
     "codes_against",
+    "contributions",
     "history",
+    "over_runs",
     "report",
     "spectrograms",
     "traces",
     "traversal",
+    "traversals",
+    "widths",
 ]

@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from scipy.interpolate import make_lsq_spline
 
 from .style import (
     BLUE,
@@ -146,7 +147,8 @@ def codes_against(codes: xr.Dataset, parameters: Sequence[str] | None = None) ->
     """Draw each latent against each parameter: one row per latent, the largest KL first.
 
     With two parameters each panel is coloured by the other one, which shows at once whether a latent holds
-    one parameter, a mixture (a slanted rainbow) or a fan, where one parameter opens and closes the other.
+    one parameter, a mixture (a slanted rainbow) or a fan, where one parameter opens and closes the other. The
+    line is a smooth fit, the latent's mean for each value of the parameter.
 
     Parameters
     ----------
@@ -178,6 +180,9 @@ def codes_against(codes: xr.Dataset, parameters: Sequence[str] | None = None) ->
             plain = BLUE if latent.active else MUTED
             colour = plain if other is None else other.values
             dots = _dots(ax, codes[name].values, mean[:, latent.place], colour)
+            if latent.active:
+                ax.plot(*_smooth(codes[name].values, mean[:, latent.place]), color="white", linewidth=3.5)
+                ax.plot(*_smooth(codes[name].values, mean[:, latent.place]), color=INK, linewidth=1.5)
             ax.set_facecolor("white" if latent.active else FAINT)
         axes[-1, j].set_xlabel(label(codes[name]))
         if other is not None:
@@ -188,6 +193,18 @@ def codes_against(codes: xr.Dataset, parameters: Sequence[str] | None = None) ->
         words = latent.name if latent.kl is None else f"{latent.name}{state}\nKL {_nats(latent.kl)} nats"
         ax.set_ylabel(words, color=INK if latent.active else MUTED)
     return figure
+
+
+def _smooth(x: np.ndarray, y: np.ndarray, pieces: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Curve through the middle of the dots: cubic splines by least squares, or means of few levels."""
+    levels, where = np.unique(x, return_inverse=True)
+    if len(levels) <= 2 * pieces:
+        return levels, np.bincount(where, y) / np.bincount(where)
+    order = np.argsort(x, kind="stable")
+    inner = np.unique(np.quantile(x, np.linspace(0, 1, pieces + 1)))
+    curve = make_lsq_spline(x[order], y[order], np.r_[[inner[0]] * 3, inner, [inner[-1]] * 3])
+    at = np.linspace(inner[0], inner[-1], 200)
+    return at, curve(at)
 
 
 def attribution(table: xr.Dataset) -> Figure:
@@ -222,6 +239,8 @@ def attribution(table: xr.Dataset) -> Figure:
         raise ValueError(
             f"table has no {', '.join(missing)}; use geoae.latent.attribute(codes, ['k', 'b']) to make one"
         )
+    if "run" in table.dims:  # the training that was kept
+        table = table.isel(run=0)
     table = table.isel(latent=_busiest_first(table["kl"]))
     each, together = table[answers[:3]].to_array().values, table[answers[3:]].to_array().values
     active, (_, n, m) = table["active"].values, each.shape
@@ -237,7 +256,7 @@ def attribution(table: xr.Dataset) -> Figure:
     cells.set(xlim=(-0.5, m - 0.5), ylim=(last + 0.5, -0.5))
     slant = {"rotation": 30, "ha": "left", "rotation_mode": "anchor"} if narrow else {}
     cells.set_xticks(
-        range(m), [drawable(name) for name in table["parameter"].values], fontsize="medium", **slant
+        range(m), [_asked(table, name) for name in table["parameter"].values], fontsize="medium", **slant
     )
     rows = [
         f"z{i}" if on else f"z{i}\ninactive" for i, on in zip(table["latent"].values, active, strict=True)
@@ -251,6 +270,12 @@ def attribution(table: xr.Dataset) -> Figure:
     cells.set(xlabel=f"R² [{100 * table.attrs.get('level', 0.95):.3g} % interval]{traces}", ylabel="latent")
     _kl_bars(bars, table["kl"].values, active)
     return figure
+
+
+def _asked(table: xr.Dataset, name: str) -> str:
+    """A parameter's name, with the most that the signals let anybody know of it."""
+    ceiling = float(table["ceiling"].sel(parameter=name)) if "ceiling" in table else math.nan
+    return drawable(name) + ("" if math.isnan(ceiling) else f"\n(at best {ceiling:.2f})")
 
 
 def _cell(ax: Axes, x: float, y: float, r2: np.ndarray, active: bool, narrow: bool) -> None:
