@@ -219,30 +219,51 @@ def attribute(
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--parameter", help="Ask about this one; all if left out.")
     ] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="Another training of the same model: how often do they agree?")
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Standard deviation of white noise in the traces: R2 against what it leaves to know."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the table (.nc), too.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the figures (.html), too.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
     """Say which latent captures which parameter.
 
-    Example: [bold]geoae attribute vae.safetensors oscillations.nc -p k -p b[/bold]
+    Examples: [bold]geoae attribute vae.safetensors oscillations.nc -p k -p b --report out.html[/bold]
+
+    [bold]geoae attribute vae.safetensors oscillations.nc --run vae2.safetensors --noise 0.05[/bold]
     """
     geoae = _library("latent", threads=threads)
-    if output is not None:
-        _check_outputs([output], [model, data], [".nc"])
-    traces, trained = _traces(data), _autoencoder(geoae, model)
+    read = [model, data, *(run or [])]
+    for path, suffix in ((output, ".nc"), (report, ".html")):
+        if path is not None:
+            _check_outputs([path], read, [suffix])
+    traces, runs = _traces(data), [_autoencoder(geoae, path) for path in (model, *(run or []))]
+    trained = runs[0]
     _check_parameters(traces, data, parameter)
     found = (traces.sizes.get("channel", 1), traces.sizes["time"])
     wanted = (trained.config.get("channels", found[0]), trained.config.get("length", found[1]))
     if found != wanted:
         shapes = " and ".join(f"{c} channels of {n} samples" for c, n in (found, wanted))
         raise ValueError(f"{data} and {model} do not fit: {shapes}; give traces like those it was trained on")
-    table = geoae.latent.attribute(geoae.encode(traces, trained), parameter or None, seed=seed)
-    _show_table(table)
+    ceiling = None if noise is None else geoae.synth.ceiling(traces, noise, seed=seed)
+    codes = geoae.encode(traces, runs if run else trained)
+    table = geoae.latent.attribute(codes, parameter or None, ceiling=ceiling, seed=seed)
+    _show_table(table.isel(run=0) if run else table)
     _say(str(geoae.latent.verdict(table)))
     if output is not None:
         with geoae.files.whole(output) as part:
             table.to_netcdf(part, engine="scipy")
+    if report is not None:
+        page = geoae.latent.section(f"{model.name} on {data.name}", traces, trained, table)
+        geoae.plot.report(report, "Which latent captures what", [page])
+        _say(f"Figures: {report}")
 
 
 @app.command()

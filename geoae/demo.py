@@ -89,8 +89,7 @@ def _lines(out: Path, seed: int, progress, say, facts: list) -> plot.Section:
 
 def _asked(title: str, x, model, history, parameters: list[str], seed: int, say, facts: list) -> plot.Section:
     """Encode, attribute, put into words, and draw."""
-    codes = latent.encode(x, model)
-    table = latent.attribute(codes, parameters, seed=seed)
+    table = latent.attribute(latent.encode(x, model.runs), parameters, seed=seed)
     verdict = latent.verdict(table)
     for line in str(verdict).splitlines():
         say(f"  {line}")
@@ -98,23 +97,14 @@ def _asked(title: str, x, model, history, parameters: list[str], seed: int, say,
         plot.Fact(f"{title}: {name}", _where(verdict[name]), f"R² {verdict[name].effect:.2f}")
         for name in parameters
     ]
-    count = model.config["latent"]
-    traversals = [latent.traverse(model, i) for i in range(count)]
     text = (
         f"{x.sizes['trace']} traces of {x.sizes['time']} samples, a variational autoencoder with "
-        f"{count} latents, the best "
+        f"{model.config['latent']} latents, the best "
         f"of {len(history.attrs['restart_losses'])} trainings by its evidence bound. At the last "
-        f"decoder variance "
-        f"{_units(x, model)} latents can pay for themselves by the spectrum alone.\n\n"
-        + "\n\n".join(str(verdict).splitlines())
+        f"decoder variance {_units(x, model)} latents can pay for themselves by the spectrum alone."
     )
-    figures = (
-        (plot.attribution(table), f"Heat map: R2 of each parameter by each latent. {verdict}"),
-        (plot.traversal(traversals), "Decoded traces while one latent moves and the others stay at zero"),
-        (plot.codes_against(codes, parameters), "Each latent against each parameter"),
-        (plot.history(history), "Loss terms by epoch"),
-    )
-    return plot.Section(title, text, figures, (_rows(table),))
+    more = ((plot.history(history), "Loss terms by epoch"),)
+    return latent.section(title, x, model, table, text=text, more=more)
 
 
 def _units(x: xr.DataArray, model) -> int:
@@ -125,22 +115,6 @@ def _units(x: xr.DataArray, model) -> int:
 def _where(answer: latent.Answer) -> str:
     names = [f"z{i}" for i in answer.latents]
     return {"either": " or ", "together": " + "}.get(answer.relation, "").join(names) or "not in the code"
-
-
-def _rows(table: xr.Dataset) -> plot.Table:
-    rows = []
-    for i in np.argsort(-table["kl"].values):
-        for name in table["parameter"].values:
-            cell = table.sel(latent=i, parameter=name)
-            interval = f"{float(cell.r2_low):z.2f}–{float(cell.r2_high):z.2f}" if cell.active else "–"
-            values = [float(cell[v]) for v in ("kl", "r2", "p_value", "mutual_information", "share")]
-            rows.append((f"z{i}", name, values[0], values[1], interval, *values[2:]))
-    header = ("latent", "parameter", "KL [nats]", "R²", "95 % interval", "p", "MI [nats]", "share")
-    return plot.Table(
-        header,
-        rows,
-        "MI: mutual information; share: of the latent's variance. Inactive latents are not asked.",
-    )
 
 
 # ----------------------------------------------------------------------------------------- the earthquake

@@ -10,6 +10,7 @@ from .attribution import attribute
 from .checks import aggregate, movement, out_of_range
 from .codes import anomaly, decode, encode, generate, interpolate, log_evidence, nearest, traverse
 from .effects import contributions, jacobian
+from .page import section
 from .scores import scores
 from .verdict import Answer, Verdict, verdict
 
@@ -30,6 +31,7 @@ __all__ = [
     "nearest",
     "out_of_range",
     "scores",
+    "section",
     "traverse",
     "verdict",
 ]

@@ -126,19 +126,19 @@ def traverse(
     Returns
     -------
     traces : DataArray, dims (step, [channel,] time)
-        With the moving latent's value as coordinate ``z``, and the whole ``code`` (step, latent).
+        With the moving latent's value as coordinate ``z``; ``attrs`` say which it is, and where the others
+        are.
     """
     _needs_code(model)
     count = _latents(model)
     if not 0 <= latent < count:
         raise ValueError(f"latent is {latent}; this model has {count}, numbered 0 to {count - 1}")
     values = np.linspace(*span, steps)
-    z = np.tile(np.zeros(count) if at is None else np.asarray(at, float), (steps, 1))
+    at = np.zeros(count) if at is None else np.asarray(at, float)
+    z = np.tile(at, (steps, 1))
     z[:, latent] = values
-    out = (
-        decode(model, z).rename(trace="step").assign_coords(z=("step", values), code=(("step", "latent"), z))
-    )
-    return out.assign_attrs(latent=latent)
+    out = decode(model, z).rename(trace="step").assign_coords(z=("step", values))
+    return out.assign_attrs(latent=latent, at=at)
 
 
 def nearest(moved: xr.DataArray, data: xr.DataArray, model: Autoencoder) -> xr.DataArray:
@@ -159,7 +159,9 @@ def nearest(moved: xr.DataArray, data: xr.DataArray, model: Autoencoder) -> xr.D
         prior.
     """
     codes = encode(data, model)["mean"].values
-    apart = np.linalg.norm(codes[None] - moved["code"].values[:, None], axis=-1)
+    wanted = np.tile(moved.attrs["at"], (len(moved), 1))
+    wanted[:, moved.attrs["latent"]] = moved["z"].values
+    apart = np.linalg.norm(codes[None] - wanted[:, None], axis=-1)
     best = apart.argmin(1)
     return data.isel(trace=best).rename(trace="step").assign_coords(distance=("step", apart.min(1)))
 

@@ -116,7 +116,7 @@ def contributions(parts: xr.Dataset, signal: xr.DataArray | None = None) -> Figu
             ".isel(trace=0)"
         )
     count = parts.sizes["latent"]
-    figure = titled("What each latent adds to the signal", 6.5, 0.8 + 1.05 * (count + 2))
+    figure = titled("What each latent adds to the signal", 6.5, 0.8 + 1.15 * (count + 2))
     axes = grid(figure, count + 2, 1, sharey=True)[:, 0]
     time, so_far = parts["time"], parts["base"].values
     axes[0].plot(time, so_far, color=INK)
@@ -134,12 +134,12 @@ def contributions(parts: xr.Dataset, signal: xr.DataArray | None = None) -> Figu
     _say(axes[-1], "decoded" + ("" if signal is None else ", over the signal (grey)"))
     for ax in axes:
         ax.margins(x=0)
-    name_axes(figure, parts["decoded"])
+    name_axes(figure, parts["decoded"].rename(None))
     return figure
 
 
 def _say(ax: Axes, words: str) -> None:
-    ax.text(0.99, 0.93, words, transform=ax.transAxes, ha="right", va="top", fontsize="medium", color=INK)
+    ax.set_title(words, loc="left", fontsize="small", color=INK)
 
 
 def widths(codes: xr.Dataset, x: str, y: str) -> Figure:
@@ -168,7 +168,9 @@ def widths(codes: xr.Dataset, x: str, y: str) -> Figure:
     """
     for name in (x, y):
         if name not in codes.coords:
-            raise ValueError(f"the codes carry no parameter {name!r}; they carry {', '.join(codes.coords)}")
+            raise ValueError(
+                f"the codes carry no parameter {name!r}; they carry {', '.join(map(str, codes.coords))}"
+            )
     if "std" not in codes or not float(codes["std"].max()) > 0:
         raise ValueError("these codes are points, without a width; train with posterior='diagonal'")
     count = codes.sizes["latent"]
@@ -177,7 +179,7 @@ def widths(codes: xr.Dataset, x: str, y: str) -> Figure:
     norm = Normalize(0, max(1.0, float(codes["std"].max())))
     for i, ax in enumerate(axes):
         values = codes["std"].isel(latent=i)
-        size = float(np.clip(20000 / len(values), 4, 60))
+        size = float(np.clip(30000 / len(values), 4, 60))
         ax.scatter(
             codes[x],
             codes[y],
