@@ -100,11 +100,16 @@ def test_generate_train_attribute_and_info(tmp_path):
     assert xr.load_dataarray(traces).sizes["trace"] == 100
     trained = run("train", traces, "--latent", 3, "--epochs", 30, "-o", model)
     assert trained.exit_code == 0, trained.exception
-    asked = run("attribute", model, traces, "-p", "k", "-o", table)
+    page, words = tmp_path / "page.html", ("-p", "k", "-o", table)
+    asked = run("attribute", model, traces, *words, "--noise", 0.05, "--report", page)
     assert asked.exit_code == 0, asked.exception
+    assert "that the signals allow" in asked.output
+    assert "How a decoded signal is put together" in page.read_text(encoding="utf-8")
     assert "R2 of k" in asked.output
     assert "k: " in asked.output
     assert xr.load_dataset(table)["r2"].shape == (3, 1)
+    asked = run("attribute", model, traces, "-p", "k", "--run", model)
+    assert "2 of 2 trainings agree" in asked.output
     assert '"latent": 3' in run("info", model).output
     assert run("generate", model, "-n", 4, "-o", tmp_path / "new.nc").exit_code == 0
     assert xr.load_dataarray(tmp_path / "new.nc").sizes == {"trace": 4, "time": 50}

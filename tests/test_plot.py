@@ -267,6 +267,86 @@ def test_traversal_is_legible_at_800_pixels(latents, channels):
     assert_legible(plot.traversal([moved(i, channels) for i in range(latents)]))
 
 
+def test_traversals_put_the_true_trace_under_the_decoded_one():
+    rows, truth = [moved(0), moved(1)], [moved(0) + 0.1, moved(1) + 0.2]
+    figure = plot.traversals(rows, truth)
+    assert_legible(figure)
+    panels = [ax for ax in figure.axes if ax.lines]
+    assert [len(ax.lines) for ax in panels] == [2] * len(panels)
+    for ax, step in zip(panels, range(len(rows[0])), strict=False):
+        under, over = ax.lines
+        np.testing.assert_allclose(over.get_ydata(), rows[0].isel(step=step))
+        np.testing.assert_allclose(under.get_ydata(), truth[0].isel(step=step))
+        assert under.get_linewidth() > over.get_linewidth()
+        assert f"z0 = {float(rows[0].z[step]):.2g}".replace("-", "−") == ax.get_title()
+    with pytest.raises(ValueError, match="pick a channel of several with"):
+        plot.traversals(moved(0, channels=2))
+
+
+def test_contributions_pile_up_to_the_decoded_signal():
+    time, rng = np.linspace(0, 1, 20), np.random.default_rng(0)
+    added, base = rng.standard_normal((3, 20)), rng.standard_normal(20)
+    parts = xr.Dataset(
+        {
+            "base": ("time", base),
+            "added": (("latent", "time"), added),
+            "decoded": ("time", base + added.sum(0), {"units": "m"}),
+        },
+        {"time": time},
+    )
+    figure = plot.contributions(parts, parts["base"])
+    assert_legible(figure)
+    for i, ax in enumerate(figure.axes[1:-1]):
+        np.testing.assert_allclose(ax.lines[-1].get_ydata(), base + added[: i + 1].sum(0))
+    np.testing.assert_allclose(figure.axes[-1].lines[-1].get_ydata(), figure.axes[-2].lines[-1].get_ydata())
+    assert figure.get_supylabel() == "amplitude [m]"
+    with pytest.raises(ValueError, match="draws one trace of one channel"):
+        plot.contributions(parts.expand_dims("trace"))
+
+
+def test_widths_share_one_scale_that_reaches_the_prior(codes):
+    q = codes.assign(std=codes["mean"] * 0 + 0.3).assign_coords(b=("trace", np.arange(codes.sizes["trace"])))
+    name = next(name for name in q.coords if q[name].dims == ("trace",) and q[name].dtype.kind == "f")
+    figure = plot.widths(q, name, "b")
+    assert_legible(figure)
+    assert {ax.collections[0].norm.vmax for ax in figure.axes[:-1] if ax.collections} == {1.0}
+    with pytest.raises(ValueError, match="the codes carry no parameter 'nothing'"):
+        plot.widths(q, "nothing", "b")
+    with pytest.raises(ValueError, match="these codes are points"):
+        plot.widths(q.assign(std=q["std"] * 0), name, "b")
+
+
+def test_several_trainings_stand_side_by_side_with_their_answers_framed():
+    runs = xr.Dataset(
+        {
+            "r2": (("run", "latent", "parameter"), [[[0.9, 0.1], [0.0, 0.8]], [[0.7, 0.1], [np.nan] * 2]]),
+            "answer": (("run", "latent", "parameter"), [[[1, 0], [0, 1]], [[1, 0], [0, 0]]]),
+            "active": (("run", "latent"), [[True, True], [True, False]]),
+            "order": (("run", "latent"), [[0, 1], [1, 0]]),
+            "agreement": ("parameter", [1.0, 0.5]),
+        },
+        {"parameter": ["k", "b"]},
+    )
+    figure = plot.over_runs(runs)
+    assert_legible(figure)
+    first, second = figure.axes
+    assert texts(first) == ["0.90", "0.10", "0.00", "0.80"]
+    assert texts(second) == ["0.70", "0.10"]
+    assert [len(ax.patches) for ax in (first, second)] == [2, 1]
+    assert [t.get_text() for t in second.get_yticklabels()] == ["z1", "z0 inactive"]
+    assert "k in 2 of 2, b in 1 of 2" in figure.get_supxlabel()
+    with pytest.raises(ValueError, match="this table is of one training"):
+        plot.over_runs(runs.isel(run=0))
+
+
+def test_the_curve_through_the_dots_is_the_mean_of_the_latent():
+    k = np.repeat(np.linspace(5, 10, 40), 25)
+    z = np.sin(k) + np.tile(np.linspace(-1, 1, 25), 40)  # symmetric about the curve
+    q = xr.Dataset({"mean": (("trace", "latent"), z[:, None])}, {"k": ("trace", k)})
+    curve = plot.codes_against(q, ["k"]).axes[0].lines[-1]
+    np.testing.assert_allclose(curve.get_ydata(), np.sin(curve.get_xdata()), atol=0.02)
+
+
 def test_traversal_refuses_what_is_none():
     with pytest.raises(ValueError, match=r"use geoae\.latent\.traverse"):
         plot.traversal(moved(0).rename(step="trace"))

@@ -67,10 +67,14 @@ def _what_latents_do(data: xr.DataArray, model: Autoencoder, codes: xr.Dataset) 
     """Traversals from a code that the model is sure of, and what latents add to that trace."""
     from .. import plot
 
-    doubt = codes["std"].mean("latent") if model.variational else abs(codes["mean"]).sum("latent")
-    sure = int(doubt.values.argmin())
-    at, count = codes["mean"].values[sure], min(codes.sizes["latent"], 6)
-    spread = codes["mean"].std("trace").values
+    mean = codes["mean"].values
+    far = np.linalg.norm((mean - mean.mean(0)) / np.where(mean.std(0) > 1e-6, mean.std(0), np.inf), axis=1)
+    if model.variational:  # of the quarter of codes that are surest, the one in the middle
+        doubt = codes["std"].mean("latent").values
+        far[doubt > np.quantile(doubt, 0.25)] = np.inf
+    sure = int(far.argmin())
+    at, count = mean[sure], min(codes.sizes["latent"], 6)
+    spread = mean.std(0)
     spans = [
         (-3, 3) if model.variational else (a - 3 * s, a + 3 * s) for a, s in zip(at, spread, strict=True)
     ]

@@ -59,7 +59,7 @@ def traversals(
     4
     """
     rows = [moved] if isinstance(moved, xr.DataArray) else list(moved)
-    below = [truth] if isinstance(truth, xr.DataArray) else list(truth or [None] * len(rows))
+    below: list[Any] = [truth] if isinstance(truth, xr.DataArray) else list(truth or [None] * len(rows))
     wrong = [row.dims for row in rows if set(row.dims) != {"step", "time"} or "z" not in row.coords]
     if wrong or not rows:
         raise ValueError(
