@@ -141,6 +141,26 @@ def test_the_learning_rate_goes_up_and_down_once():
     assert (np.diff(rates[10:]) < 0).all()
 
 
+def test_a_training_says_before_it_starts_how_many_latents_can_pay(capsys):
+    """The naive recipe's decoder variance of 1 lies above every eigenvalue of the lecture's oscillations."""
+    x = geoae.synth.damped_oscillations((12, 12))
+    naive = geoae.autoencoder(like=x, latent=3, widths=(8,), posterior="diagonal", sigma=1.0, scale="none")
+    history = geoae.fit(naive, x, lr=1e-3, batch=100, schedule="constant", epochs=30, progress=True)
+    first, *_ = capsys.readouterr().err.splitlines()
+    largest = np.linalg.eigvalsh(np.cov(x.values.T, bias=True))
+    assert largest[-1] < 1
+    assert history.attrs["expected_active_units"] == 0
+    assert first == "training: by the traces' spectrum 0 of 3 latents can pay for themselves"
+    recipe = geoae.autoencoder(like=x, latent=3, widths=(8,), posterior="diagonal")
+    counts = [
+        geoae.fit(recipe, x, geoae.Objective(kl=beta), epochs=1).attrs["expected_active_units"]
+        for beta in (1.0, 4.0)
+    ]
+    scaled = largest / x.values.var(0).mean()
+    assert counts == [(scaled > 0.15).sum(), (scaled > 0.6).sum()]
+    assert "expected_active_units" not in geoae.fit(geoae.autoencoder(like=x, widths=(8,)), x, epochs=1).attrs
+
+
 def test_expected_active_units_counts_the_eigenvalues_above_the_variance():
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((20, 20)))[0]

@@ -59,7 +59,8 @@ def traversals(
     4
     """
     rows = [moved] if isinstance(moved, xr.DataArray) else list(moved)
-    below: list[Any] = [truth] if isinstance(truth, xr.DataArray) else list(truth or [None] * len(rows))
+    below: list[Any] = [truth] if isinstance(truth, xr.DataArray) else list(truth or ())
+    below += [None] * (len(rows) - len(below))
     wrong = [row.dims for row in rows if set(row.dims) != {"step", "time"} or "z" not in row.coords]
     if wrong or not rows:
         raise ValueError(

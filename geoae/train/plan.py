@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import to_batch
+from ..dist import Gaussian
 from ..model import Model
 from ..objective import Objective
 
@@ -107,8 +108,28 @@ def sigma_schedule(
     return set_sigma
 
 
+def units_that_pay(model: Model, objective: Objective, some: Callable[[], Tensor]) -> int | None:
+    """`expected_active_units` of a training to come, at its last sigma and weight of the KL term.
+
+    None where that says nothing: for a point posterior, or a sigma that is learned.
+    """
+    likelihood: Any = model.likelihood
+    beta = objective.weights().get("kl", 0.0)
+    if not beta or not isinstance(likelihood, Gaussian) or list(likelihood.parameters()):
+        return None
+    traces = some()
+    with torch.no_grad():
+        offset, gain = model.scale(traces)
+        end = likelihood.start if likelihood.anneal else float(likelihood.log_sigma)
+    return int((_eigenvalues((traces - offset) / gain) > beta * math.exp(2 * end)).sum())
+
+
 def expected_active_units(x: Any, sigma: float) -> int:
     """How many latents can pay for themselves: eigenvalues of the traces' covariance above sigma squared.
+
+    A latent that explains an eigenvalue smaller than the decoder's variance costs more divergence from the
+    prior than it saves in reconstruction (Lucas et al., 2019): 0 means that the code will collapse. It is of
+    the linear model; a nonlinear decoder can need fewer latents. Times beta, if the KL term has a weight.
 
     Parameters
     ----------
