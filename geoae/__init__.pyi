@@ -2,6 +2,7 @@ from . import (
     arrays as arrays,
     bound as bound,
     demo as demo,
+    denoising as denoising,
     dist as dist,
     export as export,
     files as files,

@@ -69,6 +69,7 @@ def denoise(
         typer.Option("-m", "--model", help="Trained model; the one that comes along if left out."),
     ] = None,
     noise: Annotated[Path | None, typer.Option(help="Write what was taken off, too.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page (.html) on what was done, too.")] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Take instruments that lack components, too.")
     ] = False,
@@ -81,14 +82,14 @@ def denoise(
 ) -> None:
     """Take the noise off a record or a whole archive; ids, times, rates, gaps and headers stay.
 
-    Examples: [bold]geoae denoise day.mseed -o clean.mseed[/bold]
+    Examples: [bold]geoae denoise day.mseed -o clean.mseed --report report.html[/bold]
 
     [bold]geoae denoise archive/ -o clean/ --workers 2[/bold]  (stopped or killed, it goes on when run again)
     """
     geoae = _library("denoising", threads=threads)
     options: dict[str, Any] = {"partial": partial, "outside": outside, "device": device}
     if Path(file).is_dir():
-        _refuse(context, ("noise",), "is for single records; leave it out")
+        _refuse(context, ("noise", "report"), "is for single records; leave it out")
         summary = geoae.denoise_archive(file, output, model, workers=workers, **options)
         _say(str(summary))
         raise typer.Exit(0 if summary.ok else 1)
@@ -96,13 +97,19 @@ def denoise(
     outputs = [path for path in (output, noise) if path is not None]
     read = [*geoae.io.files(file), *([model] if model else [])]
     _check_outputs(outputs, read, geoae.io.SUFFIXES)
+    if report is not None:
+        _check_outputs([report], [*read, *outputs], [".html"])
     stream = geoae.io.read_stream(file)
     for path in outputs:
         geoae.io.written_format(path, len(stream))
-    clean, taken = geoae.denoise(stream, model, return_noise=True, **options)
+    clean, taken, *table = geoae.denoise(
+        stream, model, return_noise=True, report=report is not None, **options
+    )
     geoae.write(clean, output)
     if noise is not None:
         geoae.write(taken, noise)
+    if report is not None:
+        geoae.denoising.write_report(report, stream, clean, *table)
     _say(f"{len(clean)} traces denoised: {output}")
 
 

@@ -444,8 +444,6 @@ def test_a_saved_model_may_be_given_by_its_path(three, tmp_path):
 def test_what_cannot_be_denoised_is_named(three):
     with pytest.raises(TypeError, match="cannot denoise a list; give a Stream, a Trace, a DataArray or"):
         denoise([1, 2], three)
-    with pytest.raises(ValueError, match="which model\\? give one that geoae.fit has trained"):
-        denoise(obspy.read())
     with pytest.raises(ValueError, match="the stream holds no traces"):
         denoise(obspy.Stream(), three)
     with pytest.raises(ValueError, match="hop is 999; the model sees 256 samples"):
@@ -480,3 +478,69 @@ def test_starttimes_between_samples_are_kept(denoiser):
     trace = obspy.read()[0]
     trace.stats.starttime = UTCDateTime("2020-01-01T00:00:00.003456Z")
     assert denoise(trace, denoiser).stats.starttime == trace.stats.starttime
+
+
+# ------------------------------------------------------------------------------ the model that comes along
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The real earthquake that comes with ObsPy, denoised by the model that comes with geoae."""
+    return denoise(obspy.read(), return_noise=True, return_std=True, report=True)
+
+
+def test_without_a_model_the_shipped_one_is_used(shipped):
+    signal, noise, _, _ = shipped
+    stream = obspy.read()
+    for before, s, n in zip(stream, signal, noise, strict=True):
+        assert (s.id, s.stats.npts) == (before.id, before.stats.npts)
+        assert np.abs(s.data + n.data - before.data).max() <= np.spacing(np.abs(before.data).max())
+        assert np.corrcoef(before.data[500:1500], s.data[500:1500])[0, 1] > 0.9  # the event is still there
+    assert "geoae" in signal[0].stats.processing[-1]
+
+
+def test_the_error_that_a_model_predicts_comes_as_the_signal_does(shipped):
+    signal, _, std, _ = shipped
+    for s, error in zip(signal, std, strict=True):
+        assert (s.id, s.stats.starttime, s.stats.npts) == (error.id, error.stats.starttime, error.stats.npts)
+        assert (error.data > 0).all()
+    values = np.stack([trace.data for trace in obspy.read()[::-1]])
+    double = denoise(2 * values, rate=100, return_std=True)[1]
+    np.testing.assert_allclose(double, 2 * denoise(values, rate=100, return_std=True)[1], rtol=1e-4)
+
+
+def test_a_model_that_predicts_no_error_is_told(three):
+    with pytest.raises(ValueError, match="this model predicts no error; train one with denoiser"):
+        denoise(obspy.read(), three, return_std=True)
+    signal, report = denoise(obspy.read(), three, report=True)
+    assert report["snr_after"].isnull().all()
+    assert len(signal) == 3
+
+
+# ------------------------------------------------------------------------------------------- the quality
+
+
+def test_the_estimates_are_what_they_say():
+    """Against sums done by hand, on ten seconds of a tone in noise that it knows nothing of."""
+    rng = np.random.default_rng(0)
+    t = np.arange(6000) / RATE
+    tone = np.where((t >= 20) & (t < 30), np.sin(2 * np.pi * 5 * t), 0)
+    noise, sigma = 0.5 * rng.standard_normal(6000), np.full(6000, 0.1)
+    table = denoising.quality(tone + noise, tone, sigma, rate=RATE).isel(channel=0)
+    assert abs(float(table.snr_before) - 10 * np.log10(0.5 / 0.25)) < 0.3
+    assert abs(float(table.snr_after) - 10 * np.log10(0.5 / 0.01)) < 0.05
+    assert abs(float(table.removed) - 10 * np.log10((0.5 / 6 + 0.25) / (0.5 / 6))) < 0.3
+    assert float(table.leakage) < 0.04
+    assert (float(table.missing), bool(table.dead)) == (0, False)
+    # half of the signal taken off with the noise is seen, and so is a dead channel with a gap
+    assert float(denoising.quality(tone + 0.1 * noise, 0.5 * tone, rate=RATE).leakage[0]) > 0.9
+    dead = np.ma.masked_less(np.arange(6000), 600) * 0 + 7
+    gone = denoising.quality(dead, dead, rate=RATE).isel(channel=0)
+    assert (float(gone.missing), bool(gone.dead)) == (0.1, True)
+
+
+def test_the_report_shows_them(shipped, tmp_path):
+    signal, _, _, table = shipped
+    page = denoising.write_report(tmp_path / "report.html", obspy.read(), signal, table).read_text("utf-8")
+    assert all(trace.id in page for trace in signal)
+    assert "Leakage" in page

@@ -8,6 +8,15 @@ elsewhere. (The room is called denoising because `geoae.denoise` is the function
 
 from .archive import Summary, denoise_archive
 from .classical import bandpass, spectral_gate
+from .quality import quality, write_report
 from .record import denoise
 
-__all__ = ["Summary", "bandpass", "denoise", "denoise_archive", "spectral_gate"]
+__all__ = [
+    "Summary",
+    "bandpass",
+    "denoise",
+    "denoise_archive",
+    "quality",
+    "spectral_gate",
+    "write_report",
+]

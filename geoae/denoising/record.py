@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import singledispatch
 from importlib.metadata import version
@@ -13,10 +13,11 @@ import obspy
 import torch
 import xarray as xr
 
-from .. import nn as net
+from .. import dist, nn as net
 from ..arrays import sampling_rate
 from ..io import ENZ
-from ..model import Model, load
+from ..model import Model, load, pretrained
+from .quality import quality
 from .windows import OUTSIDE, Pass
 
 BLOCK = 2**19  # samples per component that are worked on at a time
@@ -31,6 +32,8 @@ def denoise(
     *,
     rate: float | None = None,
     return_noise: bool = False,
+    return_std: bool = False,
+    report: bool = False,
     partial: bool = False,
     outside: str = "follow",
     hop: int | None = None,
@@ -49,12 +52,16 @@ def denoise(
         masked, gaps) stay missing; those beside them have less to go by. A gap of a window or more ends a
         record, and its ends are mirrored. A component that is constant stays as it is.
     model : Model or path
-        A trained model, or the file that holds one. A model of three components takes the three of an
-        instrument together.
+        A trained model, or the file that holds one; if None, the one that comes with geoae. A model of three
+        components takes the three of an instrument together.
     rate : float
         Samples per second, of an array.
     return_noise : bool
         Return what was taken off as well: signal + noise is the input, to within one rounding of the sum.
+    return_std : bool
+        Return the standard deviation of the error, too, sample by sample, as the model predicts it of itself.
+    report : bool
+        Return estimates of what was done, too: `geoae.denoising.quality`.
     partial : bool
         Take instruments that lack components, too; to the model those are missing. A Trace, or a record
         without a channel axis, needs no leave for that.
@@ -64,7 +71,7 @@ def denoise(
         second, that the model left of the rest; ``drop``, it counts as noise; ``keep``. The mean of a window
         stays in any case.
     hop : int, optional
-        Samples between windows at the model's rate, half a window by default.
+        Samples between windows at the model's rate, three quarters of a window by default.
     batch : int, optional
         Windows at a time, 4 on a CPU and 64 on a GPU. It changes memory and speed, and the result in its
         seventh digit at most; with one number the bits are the same however a record is cut.
@@ -76,8 +83,10 @@ def denoise(
     signal : type of `data`
         A Stream or Trace with all its headers and one more line in ``stats.processing``; a DataArray with
         one more line in ``attrs["history"]``. A dask array stays one. Integers become floats that hold them.
-    noise : type of `data`
-        Only with `return_noise`.
+    noise, std : type of `data`
+        Only with `return_noise` and `return_std`.
+    report : Dataset
+        Only with `report`.
 
     Raises
     ------
@@ -85,10 +94,20 @@ def denoise(
         If the components do not fit the model, samples are infinite, or every sample is NaN.
     """
     job = job_for(model, hop, batch, outside, partial, device)
+    signal, std = _result(data, rate, job), None
+    if return_std or (report and job.predicts):
+        std = _result(data, rate, replace(job, std=True))
+    out = [signal, *([_difference(data, signal)] if return_noise else []), *([std] if return_std else [])]
+    if report:
+        out.append(quality(data, signal, std, rate=rate))
+    return tuple(out) if len(out) > 1 else signal
+
+
+def _result(data: Any, rate: float | None, job: "Job") -> Any:
     out = denoise_with(job, _labelled(data, rate, job))
     if isinstance(data, np.ndarray):
-        out = np.ma.masked_invalid(out.values) if np.ma.isMaskedArray(data) else out.values
-    return (out, _difference(data, out)) if return_noise else out
+        return np.ma.masked_invalid(out.values) if np.ma.isMaskedArray(data) else out.values
+    return out
 
 
 @dataclass(frozen=True)
@@ -100,24 +119,33 @@ class Job:
     batch: int
     outside: str
     partial: bool
+    std: bool = False
 
     def at(self, rate: float) -> Pass:
         """How the model passes along data of a sampling rate."""
-        return Pass(self.model, rate, self.hop, self.batch, self.outside)
+        if self.std and not self.predicts:
+            raise ValueError("this model predicts no error; train one with denoiser(..., sigma='predicted')")
+        return Pass(self.model, rate, self.hop, self.batch, self.outside, self.std)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model says how far it may be off."""
+        return isinstance(self.model.likelihood, dist.Heteroscedastic)
 
     @property
     def line(self) -> str:
         """What goes into the history of a result."""
         name = self.model.card.get("name") or self.model.config.get("builder", type(self.model).__name__)
         words = f"model={name}, length={self.model.config['length']}, hop={self.hop}"
-        return f"geoae {version('geoae')}: denoise({words}, outside={self.outside})"
+        what = "standard deviation of " if self.std else ""
+        return f"geoae {version('geoae')}: {what}denoise({words}, outside={self.outside})"
 
 
 def job_for(model: Any, hop: int | None, batch: int | None, outside: str, partial: bool, device: Any) -> Job:
     """Put a job together from what the user said, and check it."""
     model = _model(model).to(net.device(device)).eval()
     length = model.config["length"]
-    hop = length // 2 if hop is None else hop
+    hop = 3 * length // 4 if hop is None else hop
     if not 1 <= hop <= length:
         raise ValueError(f"hop is {hop}; the model sees {length} samples, so 1 to {length} will do")
     if batch is None:
@@ -133,10 +161,7 @@ def job_for(model: Any, hop: int | None, batch: int | None, outside: str, partia
 
 def _model(model: Model | str | os.PathLike | None) -> Model:
     if model is None:
-        raise ValueError(
-            "which model? give one that geoae.fit has trained, or the path of a saved one "
-            "('geoae train SIGNALS NOISE -o mine.safetensors' makes one)"
-        )
+        return pretrained()
     model = model if isinstance(model, Model) else load(model)
     if "length" not in model.config:
         raise ValueError(

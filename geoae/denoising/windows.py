@@ -39,8 +39,8 @@ class Pass:
         the values are cut.
     outside : str
         What becomes of that which the model cannot see; see `geoae.denoise`.
-    shift : int
-        Samples, at the model's rate, by which the grid of windows is moved.
+    std : bool
+        Give the standard deviation of the error that the model predicts, instead of the signal.
     """
 
     model: Model
@@ -48,7 +48,7 @@ class Pass:
     hop: int
     batch: int
     outside: str = "follow"
-    shift: int = 0
+    std: bool = False
 
     @cached_property
     def length(self) -> int:
@@ -101,16 +101,17 @@ class Pass:
         slow = _resampled(whole, phase, up, down, first, last)
         nearest = ((2 * down * np.arange(first, last) + up) // (2 * up) - phase).clip(0, n - 1)
         out = self._through_windows(np.where(missing[:, nearest], np.nan, slow), first)
-        kept = np.where(np.isnan(out[: len(x)]), slow, out[: len(x)])
-        gain = out[len(x) :]
-        kept, seen = (_resampled(y, first, down, up, phase, phase + n) for y in (kept, slow))
         here = (np.arange(phase, phase + n) * (up / down) - first).clip(0, last - first - 1)
-        gain = np.interp(here, np.arange(last - first), gain[0])
-        return np.where(missing, np.nan, kept + gain * (whole - seen))
+        between = [np.interp(here, np.arange(last - first), row) for row in np.nan_to_num(out)]
+        if self.std:
+            return np.where(missing, np.nan, between[: len(x)])
+        kept = np.where(np.isnan(out[: len(x)]), slow, out[: len(x)])
+        kept, seen = (_resampled(y, first, down, up, phase, phase + n) for y in (kept, slow))
+        return np.where(missing, np.nan, kept + between[-1] * (whole - seen))
 
     def _through_windows(self, x: np.ndarray, phase: int) -> np.ndarray:
         return through_windows(
-            self._windows, x, self.length, self.hop, phase=phase - self.shift, batch=self.batch, aligned=True
+            self._windows, x, self.length, self.hop, phase=phase, batch=self.batch, aligned=True
         )
 
     @torch.no_grad()
@@ -131,12 +132,16 @@ class Pass:
         size = np.nan_to_num(np.abs(band)).max((1, 2), keepdims=True)
         size[size == 0] = 1.0
         y = self._model(band / size) * size
+        if self.std:
+            return np.concatenate([y, y[:, :1]], 1)
         y = np.where(np.nan_to_num(np.abs(band)).max(-1, keepdims=True) == 0, band, y)
         gain = self._gain(band, y)
         return np.concatenate([y + gain * rest + mean, gain], 1)
 
     def _model(self, x: np.ndarray) -> np.ndarray:
-        return self.model(torch.from_numpy(x).to(next(self.model.parameters()))).cpu().numpy()
+        seen = torch.from_numpy(x).to(next(self.model.parameters()))
+        y = self.model.estimate(seen)[1] if self.std else self.model(seen)
+        return y.cpu().numpy()
 
     def _below(self, x: np.ndarray) -> np.ndarray:
         """What lies below the model's band: the complement of a two-pole Butterworth run both ways."""
