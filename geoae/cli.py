@@ -19,6 +19,8 @@ except KeyboardInterrupt:  # most of the start is spent here, before `main` can 
     sys.exit(130)
 
 EXAMPLE = "'geoae generate lines -o lines.nc' makes one that will do"
+MESHES = ("damped_oscillations", "lines", "arrivals", "thin_beds", "gathers")
+SIGNALS = ", ".join([*MESHES, "seismograms"])  # what `generate` knows
 MOST = 100_000_000  # samples that `generate` makes, 0.8 GB in double precision
 
 app = typer.Typer(
@@ -184,11 +186,10 @@ def train(
 
 @app.command()
 def generate(
-    what: Annotated[
-        str, typer.Argument(help="damped_oscillations, lines, seismograms, or a variational model's file.")
-    ],
+    what: Annotated[str, typer.Argument(help=f"{SIGNALS}, or a variational model's file.")],
     output: Output,
     n: Annotated[str, typer.Option("-n", help="How many; 30x30 is a mesh of two parameters.")] = "100",
+    noise: Annotated[float, typer.Option(help="Standard deviation of white noise to add.")] = 0.0,
     seed: Seed = 0,
 ) -> None:
     """Make traces: synthetic ones with known parameters, or draws from a trained model's prior.
@@ -197,8 +198,8 @@ def generate(
     """
     geoae = _library("synth")
     _check_outputs([output], [Path(what)], [".nc"])
-    count: Any = _whole(n) if what not in ("damped_oscillations", "lines") else _count(n)
-    if what in ("damped_oscillations", "lines", "seismograms"):
+    count: Any = _count(n) if what in MESHES else _whole(n)
+    if what in (*MESHES, "seismograms"):
 
         def make(count: Any) -> Any:
             return getattr(geoae.synth, what)(count, seed=seed)
@@ -208,12 +209,13 @@ def generate(
         def make(count: Any) -> Any:
             return geoae.generate(model, count, seed=seed)
     else:
-        found = f"nothing called {what!r}; choose from damped_oscillations, lines, seismograms"
-        raise ValueError(f"{found}, or give a model's file")
+        raise ValueError(f"nothing called {what!r}; choose from {SIGNALS}, or give a model's file")
     samples = math.prod(count if isinstance(count, tuple) else [count]) * make(1).size
     if samples > MOST:
         raise ValueError(f"-n {n} makes {samples} samples; {MOST} are the most, so take fewer traces")
     traces = make(count)
+    if noise:
+        traces = geoae.noise.add_white(traces, noise, seed=seed + 1)
     with geoae.files.whole(output) as part:
         traces.to_netcdf(part, engine="scipy")
     _say(f"{traces.sizes['trace']} traces of {traces.sizes['time']} samples: {output}")

@@ -94,6 +94,20 @@ def test_denoise_takes_a_folder_and_goes_on_where_it_stopped(model, vertical, tm
     assert (last.exit_code, "not read: text" in last.output) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("what", "n", "traces", "parameters"),
+    [("arrivals", "3x2", 6, "sp"), ("thin_beds", "2x2x3", 12, "contrast"), ("gathers", "2", 48, "offset")],
+)
+def test_every_signal_can_be_generated_with_noise_and_its_parameters(tmp_path, what, n, traces, parameters):
+    out = tmp_path / "x.nc"
+    assert run("generate", what, "-n", n, "--noise", 0.1, "-o", out).exit_code == 0
+    x = xr.load_dataarray(out)
+    assert x.sizes["trace"] == traces
+    assert {parameters, "noise", "snr_db"} <= set(x.coords)
+    first = getattr(geoae.synth, what)(tuple(map(int, n.split("x"))) if "x" in n else int(n))
+    assert float((x - first).std()) == pytest.approx(0.1, rel=0.1)
+
+
 def test_generate_train_attribute_and_info(tmp_path):
     traces, model, table = (tmp_path / name for name in ("x.nc", "vae.safetensors", "table.nc"))
     assert run("generate", "damped_oscillations", "-n", "10x10", "-o", traces).exit_code == 0
@@ -242,7 +256,7 @@ def test_a_length_too_short_ends_in_one_line(vertical, tmp_path, capsys, monkeyp
     [
         (
             ("generate", "waves", "-o", "x.nc"),
-            "nothing called 'waves'; choose from damped_oscillations, lines, seismograms",
+            "nothing called 'waves'; choose from damped_oscillations, lines, arrivals, thin_beds, gathers",
         ),
         (("generate", "lines", "-n", "3x", "-o", "x.nc"), "-n is ''; it is a whole number from 1 up"),
         (
