@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 TIED = 0.5  # R2 of one parameter from another from which a design cannot tell them apart
+WEAK = 0.5  # R2 below which a latent holds a part of a parameter only
 UNKNOWABLE = 0.1  # largest R2 that the signals allow, below which nothing can be asked of a code
 
 
@@ -54,7 +55,8 @@ class Answer:
             return f"{self.parameter}: not in the code ({effect})"
         names = [f"z{i}" for i in self.latents]
         joined = {"either": " or ".join(names), "together": f"{' and '.join(names)} together"}
-        return f"{self.parameter}: {joined.get(self.relation, names[0])} ({effect})"
+        where = joined.get(self.relation, names[0]) + (", in part" if self.effect < WEAK else "")
+        return f"{self.parameter}: {where} ({effect})"
 
 
 class Verdict(Mapping[str, Answer]):
