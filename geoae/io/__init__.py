@@ -1,25 +1,10 @@
 """Waveform files and ObsPy Streams to labelled records, and back with nothing lost.
 
 A record is a DataArray of dims ("channel", "time"): SEED ids, times in whole nanoseconds, NaN where there is
-nothing.
+nothing. The public names stand in ``__init__.pyi`` and load when first used, so that the process which reads
+fragile formats starts with little.
 """
 
-from .decode import ReadError
-from .reading import ENZ, files, read, read_stream, read_traces, read_tree
-from .segments import from_stream, to_stream
-from .writing import SUFFIXES, write, written_format
+import lazy_loader
 
-__all__ = [
-    "ENZ",
-    "SUFFIXES",
-    "ReadError",
-    "files",
-    "from_stream",
-    "read",
-    "read_stream",
-    "read_traces",
-    "read_tree",
-    "to_stream",
-    "write",
-    "written_format",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

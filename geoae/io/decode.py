@@ -6,8 +6,6 @@ import lzma
 import struct
 import tarfile
 import tempfile
-import threading
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +20,8 @@ import obspy
 from obspy.core.util.base import ENTRY_POINTS
 
 from .formats import OWN, SAFE, SIGNS, detect, is_pickle
+from .hearing import ReadError, line, listening
+from .records import gappy
 from .segment import Segment
 from .worker import SAMPLES, RefusedError, read_apart
 
@@ -29,11 +29,6 @@ UNPACKED = 200  # bytes that a compressed byte may become, beyond the first 64 M
 YEARS = 1678, 2262  # that whole nanoseconds can count
 LIKELY = 1900, 2100
 FASTEST = 1e9  # Hz
-_LOCK = threading.Lock()  # ObsPy's MiniSEED reader and Python's list of warnings are both global
-
-
-class ReadError(ValueError):
-    """Data that is there but cannot be read."""
 
 
 @dataclass
@@ -82,12 +77,12 @@ def decode(path: Path, *, strict: bool = False) -> Decoded:
 
 def decode_here(path: Path, form: str) -> tuple[list[Segment], list[str]]:
     """Read a file of a known format in this process: its segments, and what was warned of."""
-    with _LOCK, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    segments = gappy(path) if form == "MSEED" else None
+    if segments is not None:
+        return segments, []
+    with listening() as told:
         stream = _mseed3(path) if form == "MSEED3" else _obspy(path, form)
         traces = plain_traces(stream)
-    quiet = DeprecationWarning | PendingDeprecationWarning | ImportWarning | ResourceWarning
-    told = [line(w.message) for w in caught if not issubclass(w.category, quiet)]
     told += _held_against_promise(traces, path.stat().st_size)
     return [Segment.of(trace) for trace in traces], list(dict.fromkeys(told))
 
@@ -96,11 +91,6 @@ def plain_traces(stream: Any) -> list[obspy.Trace]:
     """Traces of a Stream, a Trace or several; masked ones fall into the pieces between their gaps."""
     traces = [stream] if isinstance(stream, obspy.Trace) else list(stream)
     return [piece for t in traces for piece in (t.split() if np.ma.isMaskedArray(t.data) else [t])]
-
-
-def line(message: Any) -> str:
-    """One line of what may be many, or none."""
-    return " ".join(str(message).split()) or type(message).__name__
 
 
 def _obspy(path: Path, form: str) -> obspy.Stream:
@@ -146,7 +136,7 @@ def _apart(path: Path, form: str) -> bool:
         return form not in SAFE
     with path.open("rb") as file:
         places = file.read(280)
-    turns = np.array([struct.unpack_from(f"{order}4f", places, 124) for order in "<>"])
+    turns = np.array([struct.unpack_from(f"{order}6f", places, 124) for order in "<>"])[:, [0, 1, 4, 5]]
     with np.errstate(invalid="ignore"):
         return not (np.abs(turns) < 1e5).all(1).any()
 

@@ -19,6 +19,10 @@ TAGS = 10_000  # structures of a file to walk through before giving up
 # Read in this process: none of them crashed or hung on thousands of damaged files (tests/test_fuzz.py).
 SAFE = frozenset({"MSEED", "SAC", "SACXY", "SEGY", "SU", "SLIST", "TSPAIR", "WAV"})
 GATHERS = frozenset({"SEGY", "SU"})  # many traces of one shot or line rather than channels of a station
+# Told by a word that no other kind of file begins with, so that xarray may guess them.
+GUESSED = frozenset(
+    {"MSEED", "GSE1", "GSE2", "SLIST", "TSPAIR", "SH_ASC", "Q", "KNET", "SEG2", "Y", "PDAS", "SAC", "MSEED3"}
+)
 OWN = frozenset({"MSEED3", "HDF5", "NETCDF", "NPZ", "CSV", "ZARR", "SEISBENCH"})  # not ObsPy's
 
 

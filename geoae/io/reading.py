@@ -1,11 +1,11 @@
 """Waveform files to labelled records."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import obspy
@@ -15,14 +15,22 @@ from ..arrays import sampling_rate
 from .decode import Decoded, ReadError, decode, plain_traces
 from .formats import GATHERS
 from .gathers import gather
+from .lazy import Span, in_chunks, lazy_record, spans
 from .segment import Segment
 from .segments import by_rate, from_segments, one_rate
 
+T = TypeVar("T")
+S = TypeVar("S", Segment, Span)
 ENZ = {"E": 0, "2": 0, "T": 0, "N": 1, "1": 1, "R": 1, "Z": 2, "3": 2}  # the order of components in a window
 
 
 def read(
-    source: Any, *, select: str | None = None, overlap: str | None = None, strict: bool = False
+    source: Any,
+    *,
+    select: str | None = None,
+    overlap: str | None = None,
+    strict: bool = False,
+    lazy: bool = False,
 ) -> xr.DataArray:
     """Read waveforms of any format ObsPy knows, one file or many, as one labelled record.
 
@@ -44,6 +52,9 @@ def read(
     strict : bool
         Refuse a file that ObsPy warned of, and a folder with a file that cannot be read. Otherwise the
         warnings stand in ``attrs["warnings"]``, and what could not be read in ``attrs["unread"]``.
+    lazy : bool
+        Read the headers only; samples are read when they are looked at, of MiniSEED just the records that
+        hold them, in dask chunks of an hour where dask is installed. The files must stay as they are.
 
     Returns
     -------
@@ -73,6 +84,8 @@ def read(
     >>> dict(record.sizes), record.channel.values
     ({'channel': 2, 'time': 3000}, array(['BW.RJOB..EHZ', 'BW.RJOB..EHN'], dtype='<U12'))
     """
+    if lazy and not isinstance(source, obspy.Stream | obspy.Trace):
+        return _lazy(source, select, overlap, strict)
     found = _found(source, strict)
     segments = _selected(found.segments, select)
     if found.formats and found.formats <= GATHERS:
@@ -246,25 +259,39 @@ def _found(source: Any, strict: bool = False) -> _Found:
         found.segments = [Segment.of(trace) for trace in plain_traces(source)]
         return found
     paths = files(source)
-    whole = not _is_folder(source)  # in a folder there may be other things than waveforms
-    unread = []
-    for path in paths:
-        try:
-            one = decode(path, strict=strict)
-        except ReadError as error:
-            if whole or strict:
-                raise
-            unread.append(str(error))
-            continue
+    decoded = _each(paths, source, strict, lambda path: decode(path, strict=strict), found)
+    for one in decoded:
         found.segments += one.segments
         found.warnings += one.warnings
         found.formats |= one.formats
-    if not found.formats:
+    return found
+
+
+def _lazy(source: Any, select: str | None, overlap: str | None, strict: bool) -> xr.DataArray:
+    if overlap is not None or strict:
+        raise ValueError("overlap= and strict= need all samples; leave them out, or lazy=True")
+    found = _Found()
+    spans_of = _each(files(source), source, strict, spans, found)
+    record = lazy_record(_selected([span for one in spans_of for span in one], select))
+    return in_chunks(_told(record, found))
+
+
+def _each(paths: list[Path], source: Any, strict: bool, job: Callable[[Path], T], found: _Found) -> list[T]:
+    """What a job makes of each file; in a folder those it cannot read are only listed."""
+    done, unread = [], []
+    for path in paths:
+        try:
+            done.append(job(path))
+        except ReadError as error:
+            if strict or not _is_folder(source):
+                raise
+            unread.append(str(error))
+    if not done:
         raise ReadError(f"none of the {len(paths)} files in {source} can be read: {unread[0]}")
-    found.unread = unread
     first, last = paths[0].name, paths[-1].name
     found.name = first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}"
-    return found
+    found.unread = unread
+    return done
 
 
 def _is_folder(source: Any) -> bool:
@@ -282,7 +309,7 @@ def _told(record: xr.DataArray, found: _Found) -> xr.DataArray:
     return record
 
 
-def _selected(segments: list[Segment], pattern: str | None) -> list[Segment]:
+def _selected(segments: list[S], pattern: str | None) -> list[S]:
     if pattern is None:
         return segments
     last = pattern.count(".") + 1

@@ -20,6 +20,21 @@ class Segment(NamedTuple):
     data: np.ndarray
     header: dict[str, Any]  # JSON, without what follows from the other fields
 
+    @property
+    def npts(self) -> int:
+        """Number of samples."""
+        return len(self.data)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """In the byte order of this machine."""
+        return self.data.dtype.newbyteorder("=")
+
+    @property
+    def holds_nan(self) -> bool:
+        """Whether NaN is among the samples, and so does not mean a gap."""
+        return self.data.dtype.kind == "f" and bool(np.isnan(self.data).any())
+
     @classmethod
     def of(cls, trace: obspy.Trace) -> "Segment":
         """All of a Trace but its instrument response."""

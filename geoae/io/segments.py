@@ -13,12 +13,13 @@ import numpy as np
 import obspy
 import xarray as xr
 
-from ..arrays import period_ns, sample_times, sampling_rate
+from ..arrays import period_ns, sampling_rate
 from .decode import ReadError, plain_traces
 from .segment import Segment
+from .times import time_axis
 
 NS = 1_000_000_000
-LIMIT = 2**26  # places on the grid (half a GiB); beyond it at least 1 % of them must be filled
+GRID_LIMIT = 2**26  # places on the grid (half a GiB); beyond it at least 1 % of them must be filled
 SAME_RATE = 1e-6  # relative: what single precision makes of a rate, and no two nominal rates come closer
 OVERLAPS = ("first", "last", "mean", "layers")
 CODES = ("network", "station", "location", "channel")
@@ -61,20 +62,19 @@ def from_segments(
     size = int((first + npts).max())
     layers = _layers(segments, first, npts) if overlap == "layers" else np.zeros(len(segments), int)
     rows = list(dict.fromkeys(zip((s.id for s in segments), layers.tolist(), strict=True)))
-    if size * len(rows) > max(LIMIT, 100 * int(npts.sum())):
+    if size * len(rows) > max(GRID_LIMIT, 100 * int(npts.sum())):
         span = f"{npts.sum()} samples lie on a grid of {len(rows)} x {size}"
         raise ReadError(f"{span}: is a date wrong? Read the pieces one by one, or choose with select=")
     # Values, labels, times and table are made from the same list of segments, in the same order.
     row_of = {key: row for row, key in enumerate(rows)}
     row = np.array([row_of[s.id, layer] for s, layer in zip(segments, layers.tolist(), strict=True)])
-    time = sample_times(np.datetime64(origin, "ns"), size, rate)
-    values = _grid(segments, row, first, time, len(rows), overlap)
+    values = _grid(segments, row, first, origin, rate, (len(rows), size), overlap)
     record = xr.DataArray(
         values,
-        {**_labels(segments, row, len(rows)), "time": time},
+        time_axis(origin, size, rate),
         ("channel", "time"),
         attrs={"segments": json.dumps(segment_table(segments, layers, places, rate))},
-    )
+    ).assign_coords(labels(segments, row, len(rows)))
     return record.assign_coords(layer=("channel", [layer for _, layer in rows])) if layers.any() else record
 
 
@@ -87,22 +87,20 @@ def positions(offsets: Sequence[int], rate: float) -> np.ndarray:
     return np.array([(2 * q * offset + p) // (2 * p) for offset in offsets])
 
 
-def by_rate(segments: Iterable[Segment]) -> dict[float, list[Segment]]:
+def by_rate(segments: Iterable[Any]) -> dict[float, list[Any]]:
     """Segments by sampling rate, all of which make sense; rates that differ by rounding are one."""
-    rates: dict[float, list[Segment]] = {}
+    rates: dict[float, list] = {}
     for segment in segments:
         if not (np.isfinite(segment.rate) and segment.rate > 0):
             raise ReadError(
                 f"{segment.id} has a sampling rate of {segment.rate:g} Hz; leave it out with select="
             )
-        if segment.data.dtype.kind not in "iuf":
-            raise ReadError(
-                f"{segment.id} holds {segment.data.dtype}, not numbers; leave it out with select="
-            )
+        if segment.dtype.kind not in "iuf":
+            raise ReadError(f"{segment.id} holds {segment.dtype}, not numbers; leave it out with select=")
         rates.setdefault(segment.rate, []).append(segment)
     if not rates:
         raise ReadError("there are no samples")
-    groups: dict[float, list[Segment]] = {}
+    groups: dict[float, list] = {}
     last = 0.0
     for rate in sorted(rates):
         if rate > last * (1 + SAME_RATE):
@@ -111,7 +109,7 @@ def by_rate(segments: Iterable[Segment]) -> dict[float, list[Segment]]:
     return groups
 
 
-def common_rate(segments: Sequence[Segment]) -> float:
+def common_rate(segments: Sequence[Any]) -> float:
     """The rate of most samples, if the others are the same but for rounding."""
     groups = by_rate(segments)
     if len(groups) > 1:
@@ -121,9 +119,10 @@ def common_rate(segments: Sequence[Segment]) -> float:
         raise ReadError(
             f"several sampling rates: {found}; choose one with select=, or read each with geoae.read_tree"
         )
+    (some,) = groups.values()
     samples: dict[float, int] = {}
-    for segment in segments:
-        samples[segment.rate] = samples.get(segment.rate, 0) + len(segment.data)
+    for segment in some:
+        samples[segment.rate] = samples.get(segment.rate, 0) + segment.npts
     return max(samples, key=samples.__getitem__)
 
 
@@ -153,36 +152,42 @@ def _grid(
     segments: Sequence[Segment],
     row: np.ndarray,
     first: np.ndarray,
-    time: np.ndarray,
-    rows: int,
+    origin: int,
+    rate: float,
+    shape: tuple[int, int],
     overlap: str | None,
 ) -> np.ndarray:
     """Values on the common grid, NaN where nothing is."""
-    size = len(time)
+    rows, size = shape
     end = first + np.array([len(segment.data) for segment in segments])
     order = np.lexsort((first, row))
-    holes, clash = _holes(row[order], first[order], end[order], rows, size)
-    dtype = np.result_type(*{segment.data.dtype for segment in segments}).newbyteorder("=")
-    if holes and dtype.kind != "f":
-        dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    empty, clash = holes(row[order], first[order], end[order], rows, size)
+    dtype = grid_dtype({segment.dtype for segment in segments}, bool(empty))
     if overlap == "mean" and clash:
-        return _mean(segments, row, first, (rows, size))
-    values = np.empty((rows, size), dtype)
-    for i, a, b in holes:
+        return _mean(segments, row, first, shape)
+    values = np.empty(shape, dtype)
+    for i, a, b in empty:
         values[i, a:b] = np.nan
     turns = range(len(segments) - 1, -1, -1) if overlap == "first" else range(len(segments))
-    known = np.zeros((rows, size), bool) if clash and overlap is None else None
+    known = np.zeros(shape, bool) if clash and overlap is None else None
     for i in turns:
         piece = (row[i], slice(first[i], end[i]))
         data = segments[i].data
         if known is not None:
-            _agree(segments[i].id, values[piece], data, known[piece], time[first[i] : end[i]])
+            start = origin + int(first[i]) * period_ns(rate)
+            agree(segments[i].id, values[piece], data, known[piece], start, rate)
             known[piece] = True
         values[piece] = data
     return values
 
 
-def _holes(
+def grid_dtype(dtypes: Iterable[np.dtype], gaps: bool) -> np.dtype:
+    """Dtype that holds all values, and NaN where there are gaps."""
+    dtype = np.result_type(*dtypes)
+    return dtype if not gaps or dtype.kind == "f" else np.dtype("f4" if dtype.itemsize <= 2 else "f8")
+
+
+def holes(
     row: np.ndarray, first: np.ndarray, end: np.ndarray, rows: int, size: int
 ) -> tuple[list[tuple[int, int, int]], bool]:
     """Row, begin and end of what no segment covers, and whether any two overlap; sorted by row and place."""
@@ -194,16 +199,19 @@ def _holes(
     before[begins] = 0
     clash = bool((first < before).any())
     inside = np.flatnonzero(first > before)
-    holes = list(zip(row[inside].tolist(), before[inside].tolist(), first[inside].tolist(), strict=True))
+    found = list(zip(row[inside].tolist(), before[inside].tolist(), first[inside].tolist(), strict=True))
     ends = np.concatenate([begins[1:] - 1, [len(row) - 1]])
     short = ends[reach[ends] < size]
-    return holes + [(int(row[i]), int(reach[i]), size) for i in short], clash
+    return found + [(int(row[i]), int(reach[i]), size) for i in short], clash
 
 
-def _agree(seed_id: str, old: np.ndarray, new: np.ndarray, known: np.ndarray, time: np.ndarray) -> None:
+def agree(
+    seed_id: str, old: np.ndarray, new: np.ndarray, known: np.ndarray, start: Fraction, rate: float
+) -> None:
+    """Refuse values that contradict what is known; `start` [ns] is where they begin."""
     differs = known & (old != new) & ((old == old) | (new == new))  # NaN equals NaN
     if differs.any():
-        when = time[int(np.argmax(differs))]
+        when = np.datetime64(round(start + int(np.argmax(differs)) * period_ns(rate)), "ns")
         why = "recordings that contradict each other, or a gather of many traces under one id"
         raise ReadError(f"{seed_id} has two values at {when}: {why}; say which with overlap={OVERLAPS}")
 
@@ -220,7 +228,8 @@ def _mean(
         return total / count
 
 
-def _labels(segments: Sequence[Segment], row: np.ndarray, rows: int) -> dict[str, Any]:
+def labels(segments: Sequence[Any], row: np.ndarray, rows: int) -> dict[str, Any]:
+    """Coordinates of the rows, from the first segment of each."""
     headers: list[dict] = [{}] * rows
     ids = [""] * rows
     for segment, i in zip(reversed(segments), reversed(row.tolist()), strict=True):
@@ -240,7 +249,7 @@ def _labels(segments: Sequence[Segment], row: np.ndarray, rows: int) -> dict[str
 
 
 def segment_table(
-    segments: Sequence[Segment], layers: np.ndarray, places: Sequence[int], rate: float
+    segments: Sequence[Any], layers: np.ndarray, places: Sequence[int], rate: float
 ) -> dict[str, Any]:
     """Describe the segments by columns; equal headers stand there once."""
     headers: dict[str, int] = {}
@@ -257,11 +266,10 @@ def segment_table(
         "layer": layers.tolist(),
         "place": list(places),
         "start": [segment.start for segment in segments],
-        "npts": [len(segment.data) for segment in segments],
+        "npts": [segment.npts for segment in segments],
         "rate": [segment.rate for segment in segments],
-        "dtype": [segment.data.dtype.newbyteorder("=").str for segment in segments],
-        # if so, NaN does not mean a gap here
-        "nan": [s.data.dtype.kind == "f" and bool(np.isnan(s.data).any()) for s in segments],
+        "dtype": [segment.dtype.str for segment in segments],
+        "nan": [segment.holds_nan for segment in segments],  # if so, NaN does not mean a gap here
         "header": index,
         "headers": [json.loads(header) for header in headers],
     }

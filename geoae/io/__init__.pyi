@@ -1,0 +1,12 @@
+from . import decode as decode, formats as formats, lazy as lazy, worker as worker
+from .hearing import ReadError as ReadError
+from .reading import (
+    ENZ as ENZ,
+    files as files,
+    read as read,
+    read_stream as read_stream,
+    read_traces as read_traces,
+    read_tree as read_tree,
+)
+from .segments import from_stream as from_stream, to_stream as to_stream
+from .writing import SUFFIXES as SUFFIXES, write as write, written_format as written_format
