@@ -276,22 +276,77 @@ def attribute(
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="A model, or waveforms.")]) -> None:
-    """Say what a file holds: a model's words, training and card, or the traces of a record.
+def info(
+    file: Annotated[str, typer.Argument(help="A model, a NetCDF file, or waveforms: file, folder, glob.")],
+    picture: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Draw what the waveforms cover (.png, .svg, .pdf).")
+    ] = None,
+) -> None:
+    """Say what a file holds: a model's words, training and card, or ids, rates, spans and gaps of waveforms.
 
-    Example: [bold]geoae info mine.safetensors[/bold]
+    Example: [bold]geoae info day.mseed -o day.png[/bold]
     """
     import json
 
-    geoae = _library("model" if file.suffix == ".safetensors" else "io")
-    if not file.exists():
+    geoae = _library("model" if file.endswith(".safetensors") else "io")
+    path = Path(file)
+    if picture is not None:
+        _check_outputs([picture], [path], [".png", ".svg", ".pdf"])
+    if path.suffix in (".safetensors", ".nc") and not path.exists():
         raise FileNotFoundError(f"no file {file}")
-    if file.suffix == ".safetensors":
-        _say(json.dumps(geoae.model.about(file), indent=2))
-    elif file.suffix == ".nc":
-        _say(str(_loaded(file)))
+    if path.suffix == ".safetensors":
+        _say(json.dumps(geoae.model.about(path), indent=2))
+    elif path.suffix == ".nc":
+        _say(str(_loaded(path)))
     else:
-        _say(str(geoae.io.read_stream(file)))
+        table = geoae.io.coverage(file)
+        _say(geoae.io.coverage_text(table))
+        if picture is not None:
+            _library("plot").plot.coverage(table).savefig(picture)
+            _say(f"drawn: {picture}")
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Waveforms: a file, folder or glob of any format.")],
+    target: Annotated[Path, typer.Argument(help="File to write; its suffix says the format.")],
+    select: Annotated[str | None, typer.Option(help="Only the ids that match, such as '*.HH?'.")] = None,
+    overlap: Annotated[
+        str | None, typer.Option(help="Where segments differ: first, last, mean or layers.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="MiniSEED: STEIM1, STEIM2, INT32, ...")] = None,
+    reclen: Annotated[int | None, typer.Option(help="MiniSEED: bytes of a record.")] = None,
+) -> None:
+    """Write waveforms of any format as MiniSEED, SAC, SEG-Y, SU, NetCDF or zarr.
+
+    Example: [bold]geoae convert survey.sgy survey.nc[/bold]
+    """
+    geoae = _library("io")
+    _check_outputs([target], geoae.io.files(source), geoae.io.SUFFIXES)
+    record = geoae.read(source, select=select, overlap=overlap)
+    geoae.write(record, target, encoding=encoding, reclen=reclen)
+    _say(f"{', '.join(f'{n} {dim}' for dim, n in record.sizes.items())}: {target}")
+
+
+@app.command()
+def scan(
+    archive: Annotated[str, typer.Argument(help="Folder of waveforms, an SDS archive for instance.")],
+    manifest: Annotated[
+        Path, typer.Option("-o", "--output", help="Manifest (.json) to compare with and to write.")
+    ],
+) -> None:
+    """Take stock of an archive: what it holds, what was damaged since the last time, how its clocks drift.
+
+    Example: [bold]geoae scan archive/ -o archive.json[/bold]
+    """
+    geoae = _library("io")
+    _check_outputs([manifest], [], [".json"])
+    found = geoae.io.scan(archive, manifest, say=_say)
+    for name, clock in found["clocks"].items():
+        if abs(clock["drift"]) > max(1.0, 3 * clock["error"]):
+            _say(f"{name}: clock drifts by {clock['drift']:.2f} ppm (+- {clock['error']:.2f})")
+    counts = ", ".join(f"{len(found[key])} {key}" for key in ("files", "unread", "damage"))
+    _say(f"{counts}: {manifest}")
 
 
 # --------------------------------------------------------------------------------------------- plumbing

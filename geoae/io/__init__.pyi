@@ -1,4 +1,11 @@
-from . import decode as decode, formats as formats, lazy as lazy, worker as worker
+from . import archive as archive, decode as decode, formats as formats, lazy as lazy, worker as worker
+from .archive import (
+    clock as clock,
+    coverage as coverage,
+    coverage_text as coverage_text,
+    holding as holding,
+    scan as scan,
+)
 from .hearing import ReadError as ReadError
 from .reading import (
     ENZ as ENZ,

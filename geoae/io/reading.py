@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +14,13 @@ import xarray as xr
 
 from ..arrays import sampling_rate
 from .decode import Decoded, ReadError, decode, plain_traces
-from .formats import GATHERS
+from .formats import GATHERS, detect
 from .gathers import gather
+from .labelled import labelled_format, read_labelled
 from .lazy import Span, in_chunks, lazy_record, spans
 from .segment import Segment
 from .segments import by_rate, from_segments, one_rate
+from .volumes import volume
 
 T = TypeVar("T")
 S = TypeVar("S", Segment, Span)
@@ -68,7 +71,8 @@ def read(
         Integers stay integers where there are no gaps; otherwise they become float64 (float32 if 16 bits
         wide) with NaN in the gaps.
         SEG-Y and SU files are gathers of dims ("trace", "time"), time in s from the start of each trace,
-        with the fields of the trace headers as coordinates of ``trace``.
+        with the fields of the trace headers as coordinates of ``trace``. NetCDF files, zarr folders, npz and
+        CSV files and SeisBench data sets (a folder with metadata.csv and waveforms.hdf5) keep their labels.
 
     Raises
     ------
@@ -84,9 +88,21 @@ def read(
     >>> dict(record.sizes), record.channel.values
     ({'channel': 2, 'time': 3000}, array(['BW.RJOB..EHZ', 'BW.RJOB..EHN'], dtype='<U12'))
     """
+    path = Path(source).expanduser() if isinstance(source, str | os.PathLike) else None
+    form = labelled_format(path) if path is not None else None
+    if path is not None and form is not None:
+        return read_labelled(path, form, lazy=lazy)
+    survey = path is not None and _is_survey(path)
+    if path is not None and lazy and survey:
+        return volume(path)
     if lazy and not isinstance(source, obspy.Stream | obspy.Trace):
         return _lazy(source, select, overlap, strict)
-    found = _found(source, strict)
+    try:
+        found = _found(source, strict)
+    except ReadError:
+        if path is not None and survey and not strict:  # segyio takes what ObsPy finds inconsistent
+            return volume(path, lazy=False)
+        raise
     segments = _selected(found.segments, select)
     if found.formats and found.formats <= GATHERS:
         return _told(gather(segments), found)
@@ -239,6 +255,13 @@ def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr
         },
         ("trace", "channel", "time"),
     )
+
+
+def _is_survey(path: Path) -> bool:
+    """Whether a path is a SEG-Y file that segyio could open."""
+    if not path.is_file() or not path.stat().st_size or detect(path) != "SEGY":
+        return False
+    return find_spec("segyio") is not None
 
 
 def _hidden(path: Path) -> bool:

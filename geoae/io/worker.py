@@ -98,6 +98,8 @@ _current: list[Worker] = []
 
 def _worker() -> Worker:
     if not _current or not _current[0].usable:
+        for dead in _current:
+            dead.close()
         _current[:] = [Worker()]
     return _current[0]
 

@@ -12,6 +12,7 @@ Examples
 >>> section = plot.Section("Data", figures=[(figure, "A trace that rises and falls.")])  # for plot.report
 """
 
+from .archive import coverage
 from .effects import contributions, over_runs, traversals, widths
 from .latents import attribution, codes, codes_against, traversal
 from .page import Fact, Section, Table, report
@@ -28,6 +29,7 @@ __all__ = [
     "codes",
     "codes_against",
     "contributions",
+    "coverage",
     "history",
     "over_runs",
     "report",
