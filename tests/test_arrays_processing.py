@@ -134,7 +134,21 @@ def test_a_table_lends_its_columns(record):
         cut(record, table[["kind"]], "1s")
 
 
+def test_times_come_in_any_wrapping(record):
+    picks = record.time[[100, 300]]
+    for same in (picks, picks.values, picks.to_index(), pd.Series(picks.values), list(picks.values)):
+        np.testing.assert_array_equal(cut(record, same, 10).start, picks)
+    one = cut(record, obspy.UTCDateTime(2020, 1, 1) + 1, 10)
+    xr.testing.assert_identical(one, cut(record, "2020-01-01T00:00:01", 10))
+    assert one.start.item() == picks[0].item()
+
+
 def test_cuts_say_what_they_lack(record):
+    for wrong in (5.0, "nonsense"):
+        with pytest.raises(
+            ValueError, match=f"{wrong!r} is no time; this record has dates, so write '2020-01-01T"
+        ):
+            cut(record, [wrong], 10)
     with pytest.raises(ValueError, match="a piece needs a length; use length='30s'"):
         cut(record, [START])
     for words in ({}, {"starts": [START], "every": "1s"}):

@@ -10,6 +10,7 @@ from geoae.noise import (
     background,
     coloured,
     hum,
+    mix,
     peterson,
     spikes,
     surrogates,
@@ -229,3 +230,11 @@ def test_a_range_of_levels_is_drawn_from_for_each_trace_and_all_its_channels():
 def test_impossible_levels_are_refused(sigma):
     with pytest.raises(ValueError, match="it must be a number from 0 up or a range"):
         add_white(xr.DataArray(np.zeros((2, 3)), dims=("trace", "time")), sigma)
+
+
+def test_mix_wants_one_ratio_or_one_for_each_trace():
+    x = np.random.default_rng(0).standard_normal((4, 100))
+    with pytest.raises(
+        ValueError, match=r"snr_db has shape \(2,\), the signal \(4,\) traces; give one number"
+    ):
+        mix(x, x, (0, 10))

@@ -28,11 +28,11 @@ def test_estimates_scatter_as_the_bound_says():
     x = damped_oscillations((1, 1), k=(7, 7), b=(0.8, 0.8))
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(400):
+    for _ in range(200):
         noisy = x.values[0] + 0.01 * rng.standard_normal(50)
         fit = least_squares(lambda p, y=noisy: damped_oscillation(x.time, *p) - y, (7.0, 0.8))  # of k, b
         found.append(fit.x)
-    np.testing.assert_allclose(np.std(found, axis=0), cramer_rao(x, 0.01).bound[0], rtol=0.1)
+    np.testing.assert_allclose(np.std(found, axis=0), cramer_rao(x, 0.01).bound[0], rtol=0.15)
 
 
 def test_the_bound_of_lines_is_that_of_linear_regression():
@@ -55,14 +55,14 @@ def test_what_strong_damping_hides_is_as_measured():
 
 
 def test_the_twins_of_the_lecture_form_are_told_even_without_noise():
-    x = damped_oscillations(4000, b=(0, 5), form="lecture")
+    x = damped_oscillations(2000, b=(0, 5), form="lecture")
     hidden = ~cramer_rao(x, 0).identifiable.sel(parameter="k").values
     twin = x.b.values**4 / (16 * x.k.values)
     same = damped_oscillation(x.time, twin[hidden], x.b.values[hidden], form="lecture")
     np.testing.assert_allclose(same, x.values[hidden], atol=1e-12)
     assert np.all((twin[hidden] > 4.99) & (twin[hidden] < 10.01))
     share = quad(lambda k: 5 - (80 * k) ** 0.25, 5, 5**4 / 80)[0] / 25  # where b⁴/16k lies in the range of k
-    assert hidden.mean() == pytest.approx(share, abs=0.007)
+    assert hidden.mean() == pytest.approx(share, abs=0.01)
     assert cramer_rao(damped_oscillations((101, 101), b=(0, 5)), 0).identifiable.all()
 
 

@@ -13,6 +13,7 @@ from geoae.synth import (
     reflections,
     reflectivity,
     ricker,
+    seismograms,
     thin_beds,
 )
 
@@ -194,3 +195,9 @@ def test_arrivals_have_their_times_frequencies_and_distances():
 def test_draws_follow_their_seed(draw):
     assert draw(4, seed=1).identical(draw(4, seed=1))
     assert not draw(4, seed=1).identical(draw(4, seed=2))
+
+
+@pytest.mark.parametrize("draw", [reflections, seismograms])
+def test_what_comes_in_no_mesh_says_so(draw):
+    with pytest.raises(ValueError, match=r"n is \(3, 3\), but these come in no mesh; give one number"):
+        draw((3, 3))

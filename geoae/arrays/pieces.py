@@ -1,6 +1,5 @@
 """Equal pieces cut out of a record: at picks, at the events of a catalogue, or one after the other."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -109,8 +108,9 @@ def _table(starts: Any) -> tuple[list, dict[str, Any]]:
             raise ValueError(f"the table has columns {', '.join(map(str, starts))}; it needs one called time")
         others = {str(name): starts[name].values for name in starts if name != "time"}
         return list(starts["time"]), others
-    rows = list(starts) if isinstance(starts, Iterable) and not isinstance(starts, str) else [starts]
-    rows = [row.item() if isinstance(row, xr.DataArray) and row.dtype.kind != "M" else row for row in rows]
+    if isinstance(starts, xr.DataArray | pd.Series | pd.Index):
+        starts = np.asarray(starts)
+    rows = [starts] if isinstance(starts, str) or np.ndim(starts) == 0 else list(starts)
     if rows and all(hasattr(row, "origins") for row in rows):
         return _catalogue(rows)
     return [row.time if hasattr(row, "waveform_id") else row for row in rows], {}

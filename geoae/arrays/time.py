@@ -116,9 +116,15 @@ def position(origin: Any, moment: Any, rate: float) -> int:
     """Index of the sample nearest to a moment, counted from `origin`."""
     if not isinstance(origin, np.datetime64):
         return round((float(moment) - float(origin)) * rate)
-    ns = (
-        moment.ns if hasattr(moment, "ns") else nanoseconds(np.datetime64(moment, "ns"))
-    )  # UTCDateTime has .ns
+    if hasattr(moment, "ns"):  # an obspy UTCDateTime
+        ns = moment.ns
+    else:
+        try:
+            ns = nanoseconds(np.datetime64(moment, "ns"))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{moment!r} is no time; this record has dates, so write {str(origin)[:19]!r}"
+            ) from error
     return round((ns - nanoseconds(origin)) / period_ns(rate))
 
 

@@ -65,7 +65,11 @@ def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: Any, outer: int) -> np
     for name, size in zip(("signal", "noise"), powers, strict=True):
         if not np.all(size > 0):
             raise ValueError(f"trace {int(np.argmin(size > 0))} of the {name} is silent: it has no SNR")
-    ratio = np.broadcast_to(np.asarray(snr_db, float), signal.shape[:outer]).reshape(powers[0].shape)
+    ratio = np.asarray(snr_db, float)
+    if ratio.ndim and ratio.shape != signal.shape[:outer]:
+        found = f"snr_db has shape {ratio.shape}, the signal {signal.shape[:outer]} traces"
+        raise ValueError(f"{found}; give one number, or one for each trace")
+    ratio = np.broadcast_to(ratio, signal.shape[:outer]).reshape(powers[0].shape)
     return (signal + np.sqrt(powers[0] / powers[1] * 10 ** (-ratio / 10)) * noise).astype(dtype)
 
 

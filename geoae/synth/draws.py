@@ -15,14 +15,22 @@ def axis(values: ArrayLike, name: str) -> np.ndarray:
     return row
 
 
+def number(n: Any) -> int:
+    """How many to draw at random."""
+    if isinstance(n, tuple):
+        raise ValueError(f"n is {n}, but these come in no mesh; give one number")
+    if (count := operator.index(n)) < 1:
+        raise ValueError(f"n is {n}; draw at least one trace")
+    return count
+
+
 def draw(n: Any, ranges: dict[str, tuple[float, float]], seed: int) -> dict[str, np.ndarray]:
     """Parameters on a mesh (n a tuple, one count per range) or at random (n a number)."""
     for name, limits in ranges.items():
         if np.shape(limits) != (2,) or not limits[0] <= limits[1]:
             raise ValueError(f"{name} is {limits}; it must be a range (low, high)")
     if not isinstance(n, tuple):
-        if (count := operator.index(n)) < 1:
-            raise ValueError(f"n is {n}; draw at least one trace")
+        count = number(n)
         rng = np.random.default_rng(seed)
         return {name: rng.uniform(*limits, count) for name, limits in ranges.items()}
     if len(n) != len(ranges) or min(map(operator.index, n)) < 1:

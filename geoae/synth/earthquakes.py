@@ -1,13 +1,12 @@
 """Seismograms of local earthquakes: three components with coda, and a small set with two parameters."""
 
-import operator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.fft import irfft, next_fast_len, rfft
 
-from .draws import coordinates, draw
+from .draws import coordinates, draw, number
 from .wavelets import pulse, ricker
 
 P_VELOCITY = 6.0  # km/s, upper crust
@@ -74,8 +73,7 @@ def seismograms(
     >>> dict(x.sizes), bool((x.p < x.s).all())
     ({'trace': 4, 'channel': 3, 'time': 2000}, True)
     """
-    if operator.index(n) < 1:
-        raise ValueError(f"n is {n}; draw at least one trace")
+    n = number(n)
     _check_rate(rate, frequency)
     reach = 0.3 * duration / _SLOWNESS  # farthest hypocentre whose S still comes in time
     if np.hypot(distance[0], depth[1]) >= reach:

@@ -24,7 +24,7 @@ SIGNALS: dict[str, tuple[tuple[str, ...], Callable]] = {
     ),
 }
 
-CIRCLE = np.exp(2j * np.pi * np.arange(8) / 8)
+CIRCLE = np.exp(1j * np.pi * np.array([1, 3, 5]) / 6)  # half of one: the other half gives the conjugate
 NODES = 10_000  # of the grid that stands for the prior
 PAIRS = 1500  # of a trace and a draw of noise
 
@@ -68,8 +68,10 @@ def cramer_rao(traces: xr.DataArray, noise: float) -> xr.Dataset:
     """
     _check(noise)
     names, signal = _signal(traces)
-    slopes = _derivatives(signal, _values(traces, names), traces["time"].values.astype(float))
-    std = np.stack([_bound(slopes, j, noise) for j in range(len(names))], axis=-1)
+    values = _values(traces, names)
+    scale = np.where(values == 0, 1, np.abs(values))
+    slopes = _derivatives(signal, values, scale, traces["time"].values.astype(float))
+    std = np.stack([scale[j] * _bound(slopes, j, noise) for j in range(len(names))], axis=-1)
     width = [float(traces[name].max() - traces[name].min()) / np.sqrt(12) for name in names]
     known = std < np.array(width) / 2
     if traces.attrs["signal"] == "damped oscillation" and traces.attrs["form"] == "lecture":
@@ -185,24 +187,25 @@ def _values(traces: xr.DataArray, names: tuple[str, ...]) -> np.ndarray:
     return np.stack([np.atleast_1d(traces[name].values).astype(float) for name in names])
 
 
-def _derivatives(signal: Callable, values: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Derivative of each trace by each parameter, (trace, time, parameter)."""
-    slopes = []
-    for j, value in enumerate(values):
-        radius = 0.01 * np.where(value == 0, 1, np.abs(value))
-        total = 0
+def _derivatives(signal: Callable, values: np.ndarray, scale: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Derivative of each trace by each parameter, in units of its scale: (trace, time, parameter)."""
+    slopes = np.zeros((values.shape[1], len(time), len(values)))
+    radius = 0.01
+    for j in range(len(values)):
         for point in CIRCLE:
             moved = values.astype(complex)
-            moved[j] += radius * point
-            total = total + signal(moved, time) / point
-        slopes.append(np.real(total) / (len(CIRCLE) * radius[:, None]))
-    return np.stack(slopes, axis=-1)
+            moved[j] += radius * scale[j] * point
+            slopes[..., j] += np.real(signal(moved, time) / point) / (len(CIRCLE) * radius)
+    return slopes
 
 
 def _bound(slopes: np.ndarray, j: int, noise: float) -> np.ndarray:
     """Bound of one parameter: the noise over that part of its effect that no other parameter can make."""
-    own, others = slopes[..., j], np.delete(slopes, j, axis=-1)
-    shared = others @ (np.linalg.pinv(others, rcond=1e-10) @ own[..., None])
-    alone = np.linalg.norm(own - shared[..., 0], axis=-1)
-    seen = alone > 1e-9 * np.abs(slopes).max()
+    size = np.linalg.norm(slopes, axis=1, keepdims=True)
+    unit = slopes / np.where(size > 0, size, 1)
+    own, others = unit[..., j], np.delete(unit, j, axis=-1)
+    overlap = others.swapaxes(1, 2)
+    shared = others @ np.linalg.pinv(overlap @ others, 1e-12, hermitian=True) @ (overlap @ own[..., None])
+    alone = np.linalg.norm(own - shared[..., 0], axis=-1) * size[:, 0, j]
+    seen = alone > 1e-9 * size.max()
     return np.where(seen, noise / np.where(seen, alone, 1), np.inf)

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from .draws import coordinates, draw
+from .draws import coordinates, draw, number
 from .wavelets import pulse
 
 LAYERS = ("velocity", "density", "thickness")
@@ -170,6 +170,7 @@ def reflections(
     """
     if layers < 1:
         raise ValueError(f"layers is {layers}; there must be at least one that reflects")
+    n = number(n)
     drawn = draw(n, {"frequency": frequency}, seed)
     rng = np.random.default_rng((seed, 1))
     v = rng.uniform(*velocity, (n, layers + 1))
