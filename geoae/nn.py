@@ -450,7 +450,7 @@ class MaskNet(nn.Module):
         As in `UNet`.
     spread : bool
         Return as well the logarithm of the standard deviation of the error at each sample. It is read off
-        the same stack, and learning it changes nothing else.
+        the sizes of what was kept and what was taken off nearby, and learning it changes nothing else.
     """
 
     def __init__(
@@ -485,7 +485,10 @@ class MaskNet(nn.Module):
             *[_Residual(width, 3, 2 ** (i % 7), dropout) for i, width in enumerate(widths)]
         )
         self.leave = nn.Conv1d(widths[-1], 3 * sum(self.parts), 1)
-        self.spread = nn.Conv1d(widths[-1], channels, 1) if spread else None
+        self.spread: nn.Module | None = None
+        if spread:
+            near = nn.Conv1d(2 * channels, 16, 9, padding=4)
+            self.spread = nn.Sequential(near, nn.GELU(), nn.Conv1d(16, channels, 1))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -503,10 +506,14 @@ class MaskNet(nn.Module):
         first, then = self.leave(h).to(x).split([3 * parts for parts in self.parts], 1)
         y = self._together(long * self._gain(first, self.steepness * (above - self.threshold)), x)
         y = self._together(self._apart(y, self.frames[1]) * self._gain(then, 3.0), x)  # starts all but open
-        if self.spread is None:
-            return y
-        spread = self.spread(h.detach()).to(x)
-        return y, F.interpolate(spread, size=x.shape[-1], mode="linear", align_corners=True)
+        return y if self.spread is None else (y, self._spread(y.detach(), x))
+
+    def _spread(self, y: Tensor, x: Tensor) -> Tensor:
+        """Logarithm of the standard deviation of the error, in steps of `stride` samples and between them."""
+        assert self.spread is not None
+        power = F.avg_pool1d(torch.cat([y, x - y], 1).square(), self.stride, ceil_mode=True)
+        steps = self.spread(0.5 * (power + 1e-6).log()).to(x)
+        return F.interpolate(steps, size=x.shape[-1], mode="linear")
 
     def _apart(self, x: Tensor, frame: int) -> Tensor:
         """Short-time Fourier transform (trace, channel, frequency, frame)."""

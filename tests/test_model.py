@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import obspy
 import pytest
 import torch
 from safetensors import safe_open
@@ -138,6 +139,28 @@ def test_a_predicted_sigma_is_the_size_of_the_error(tmp_path):
     with pytest.raises(ValueError, match="kind='time' does not tell its error"):
         geoae.denoiser(64, kind="time", sigma="predicted")
     assert geoae.denoiser(256).estimate(torch.ones(1, 3, 256))[1] is None
+
+
+def test_the_shipped_denoiser_takes_pink_noise_off_an_earthquake_and_little_else():
+    earthquake = obspy.read().filter("highpass", freq=1.0, corners=2, zerophase=True)
+    clean = torch.from_numpy(np.stack([trace.data for trace in earthquake])).float()[None, :, :3000]
+    pink = torch.from_numpy(geoae.noise.coloured((1, 3, 3000), exponent=1, rate=100.0, seed=1)).float()
+    noise = pink * clean.std() / pink.std()
+    model = geoae.pretrained()
+
+    def snr_db(x):
+        return 10 * torch.log10(clean.square().sum() / (x - clean).square().sum()).item()
+
+    with torch.no_grad():
+        mean, sigma = model.estimate(clean + noise)
+        assert snr_db(mean) > snr_db(clean + noise) + 6
+        assert 0.5 < ((mean - clean).square().mean() / sigma.square().mean()).sqrt() < 2
+        assert snr_db(model(clean)) > 20
+        assert model(noise).std() < noise.std() / 30
+        alone = torch.zeros_like(clean)  # the vertical alone, without the others
+        alone[:, 2] = (clean + noise)[:, 2]
+        left = (model(alone) - clean)[:, 2].square().mean()
+        assert left < noise[:, 2].square().mean() / 4
 
 
 @pytest.mark.gpu

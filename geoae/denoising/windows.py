@@ -141,6 +141,7 @@ class Pass:
     def _model(self, x: np.ndarray) -> np.ndarray:
         seen = torch.from_numpy(x).to(next(self.model.parameters()))
         y = self.model.estimate(seen)[1] if self.std else self.model(seen)
+        assert y is not None, "a model that tells no error is refused before"
         return y.cpu().numpy()
 
     def _below(self, x: np.ndarray) -> np.ndarray:

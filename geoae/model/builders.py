@@ -160,7 +160,7 @@ def denoiser(
         Of the network; what goes together stands there.
     sigma : float or str
         As in `autoencoder`; or ``predicted``: a ``mask`` network tells the standard deviation of its error
-        at each sample (`geoae.model.Denoiser.estimate`).
+        at each sample (`geoae.model.Model.estimate`).
     dropout, scale, seed
         As in `autoencoder`; what is dropped is a share of what each residual block adds.
 

@@ -108,6 +108,13 @@ class Model(nn.Module, ABC):
         offset, gain = self.scale(x)
         return torch.where(x.isnan(), x, self.predict(_without_nan((x - offset) / gain)) * gain + offset)
 
+    def estimate(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, and the standard deviation of the error at each sample, in the units of `x`.
+
+        None in place of the second unless it is a denoiser built with ``sigma="predicted"``.
+        """
+        return self(x), None
+
 
 def _without_nan(scaled: Tensor) -> Tensor:
     """Zeros, the mean of a scaled trace, where samples are missing."""
@@ -221,15 +228,10 @@ class Denoiser(Model):
     def predict(self, seen: Tensor) -> Tensor:  # noqa: D102
         return self.likelihood(self.network(seen)).mean
 
-    def estimate(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Denoised traces, and the standard deviation of the error at each sample, in the units of `x`.
-
-        None in place of the second unless the model was built with ``sigma="predicted"``.
-        """
+    def estimate(self, x: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: D102
+        if not isinstance(self.likelihood, dist.Heteroscedastic):
+            return super().estimate(x)
         offset, gain = self.scale(x)
         p = self.likelihood(self.network(_without_nan((x - offset) / gain)))
         missing = x.isnan()
-        mean = torch.where(missing, x, p.mean * gain + offset)
-        if not isinstance(self.likelihood, dist.Heteroscedastic):
-            return mean, None
-        return mean, torch.where(missing, x, p.stddev * gain)
+        return torch.where(missing, x, p.mean * gain + offset), torch.where(missing, x, p.stddev * gain)
