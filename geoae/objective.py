@@ -1,8 +1,7 @@
 """What training minimises: a weighted sum of named terms.
 
-A term looks at a `geoae.model.Trip`, one pass of a batch through a model, and gives one number per
-trace (or per
-draw of a trace's code), of which the mean is taken.
+A term looks at a `geoae.model.Trip`, one pass of a batch through a model, and gives one number per trace
+(or per draw of a trace's code), of which the mean is taken.
 """
 
 import math
@@ -121,9 +120,8 @@ def sparsity(
     weights : tuple, optional
         :math:`w_k` of each layer; 1 if None.
     mean_over : str
-        ``traces``: each unit's mean over the batch is held to the target, and s summed over the units
-        (Ng, 2011);
-        ``units``: each trace's mean over the layer is.
+        ``traces``: each unit's mean over the batch is held to the target, and s summed over the units (Ng,
+        2011); ``units``: each trace's mean over the layer is.
 
     Returns
     -------

@@ -62,9 +62,8 @@ def cache(
 ) -> Cache:
     """Write traces once, shuffled, to a file that `geoae.fit` streams from; or open what was written before.
 
-    Reading random windows out of zarr or NetCDF is a hundred to a thousand times slower than memory;
-    this file is
-    nearly as fast, and as it is in random order, neighbours in it make a batch.
+    Reading random windows out of zarr or NetCDF is a hundred to a thousand times slower than memory; this
+    file is nearly as fast, and as it is in random order, neighbours in it make a batch.
 
     Parameters
     ----------

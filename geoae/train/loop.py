@@ -2,8 +2,7 @@
 
 Every random number of step s comes from (seed, s): the order of the traces, their corruption, the draws
 from the posterior. A run is a function of its arguments, whatever ran before it, whether it was
-interrupted, and
-over how many processes it was spread.
+interrupted, and over how many processes it was spread.
 """
 
 import math
@@ -100,9 +99,8 @@ def fit(
     lr, weight_decay : float
         Largest learning rate; Adam's weight decay.
     schedule : str or callable
-        ``one cycle``: up for a tenth of the run, then down a cosine to a hundredth; ``warm-up``: up,
-        then constant;
-        ``constant``; or a function from the share of the run to the share of `lr`.
+        ``one cycle``: up for a tenth of the run, then down a cosine to a hundredth; ``warm-up``: up, then
+        constant; ``constant``; or a function from the share of the run to the share of `lr`.
     clip : float, optional
         Largest norm of the gradient.
     precision : str
@@ -124,35 +122,30 @@ def fit(
     every : float or int
         Seconds (a float) or steps (an int) between two checkpoints.
     resume : bool
-        Go on from the checkpoint if it is there. The weights at the end are, bit for bit, those of a
-        run that was
-        not interrupted.
+        Go on from the checkpoint if it is there. The weights at the end are, bit for bit, those of a run
+        that was not interrupted.
     callback : callable, optional
-        ``callback(epoch, numbers)`` after each epoch, its numbers named ``train/loss``,
-        ``valid/loss``, ``lr``, ...:
-        with TensorBoard, ``lambda epoch, numbers: [writer.add_scalar(k, v, epoch) for k, v in
-        numbers.items()]``.
+        ``callback(epoch, numbers)`` after each epoch, its numbers named ``train/loss``, ``valid/loss``,
+        ``lr``, ...: with TensorBoard,
+        ``lambda epoch, numbers: [writer.add_scalar(k, v, epoch) for k, v in numbers.items()]``.
     progress : bool, optional
-        True shows a progress bar (plain lines where there is no terminal), False nothing; by default a
-        bar on a
-        terminal only.
+        True shows a progress bar (plain lines where there is no terminal), False nothing; by default a bar
+        on a terminal only.
 
     Returns
     -------
     history : Dataset over (epoch, split)
-        ``loss`` and the mean of each unweighted term, on ``train`` as it went and on ``valid`` after
-        the epoch
-        (NaN if there is none); ``lr`` and, where it is annealed, ``sigma`` over epoch. Held-out
+        ``loss`` and the mean of each unweighted term, on ``train`` as it went and on ``valid`` after the
+        epoch (NaN if there is none); ``lr`` and, where it is annealed, ``sigma`` over epoch. Held-out
         losses are at the last sigma, so that epochs compare. ``attrs["restart_losses"]`` has one number a
-        restart; ``attrs["expected_active_units"]``, for a variational model of known sigma, how many latents
-        can pay for themselves, which a progress bar says before it starts.
+        restart; ``attrs["expected_active_units"]``, for a variational model of known sigma, how many
+        latents can pay for themselves, which a progress bar says before it starts.
 
     Raises
     ------
     ValueError
-        If the traces do not fit the model, hold NaN, the loss becomes NaN (naming step, term and
-        trace), or the
-        checkpoint is damaged or of another training.
+        If the traces do not fit the model, hold NaN, the loss becomes NaN (naming step, term and trace), or
+        the checkpoint is damaged or of another training.
     KeyboardInterrupt
         On Ctrl-C, after a checkpoint was written and the best weights so far were put into the model.
 

@@ -27,9 +27,8 @@ def fit_stacked(
     """Train an autoencoder layer by layer, then as a whole (Bengio et al., 2007).
 
     Each layer of the encoder and its mirror image in the decoder make a small autoencoder of the codes
-    before them;
-    once trained, its codes are what the next one learns. It shows how deep networks were first made to
-    learn; with today's optimisers training the whole from the start does as well.
+    before them; once trained, its codes are what the next one learns. It shows how deep networks were first
+    made to learn; with today's optimisers training the whole from the start does as well.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 """Several restarts of a small model at once: one tensor program with an axis for the seeds.
 
-A step of a small model is made of many short operations; four restarts side by side take little more
-than half the
-time of four in turn, and end, but for rounding, where those would.
+A step of a small model is made of many short operations; four restarts side by side take little more than
+half the time of four in turn, and end, but for rounding, where those would.
 """
 
 from collections.abc import Callable
