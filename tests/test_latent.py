@@ -464,6 +464,32 @@ def test_a_denoiser_has_no_latents(denoiser, oscillations):
 
 
 @pytest.mark.slow
+def test_of_a_thin_bed_the_code_holds_thickness_contrast_and_tone():
+    """Three parameters make the trace, so the code must know all; which latents share them it may choose."""
+    x = geoae.synth.thin_beds(2000, thickness=(5.0, 40.0), frequency=(20.0, 30.0))
+    model = geoae.autoencoder(like=x, latent=4, network="conv", posterior="diagonal")
+    geoae.fit(model, x, epochs=100)
+    table = latent.attribute(geoae.encode(x, model), ["thickness", "contrast", "frequency"])
+    assert (table.r2_all > 0.9).all()
+    assert all(answer.latents for answer in latent.verdict(table).values())
+    assert (table.design.values[~np.eye(3, dtype=bool)] < 0.05).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_with_noise_r2_comes_near_what_noise_leaves_to_know(seed):
+    x = geoae.synth.damped_oscillations((50, 50), b=(0, 5))
+    sigma = 0.1 * float(x.std())
+    y = geoae.noise.add_white(x, sigma, seed=seed + 1)
+    model = geoae.autoencoder(like=y, latent=3, posterior="diagonal")
+    geoae.fit(model, y, restarts=4, seed=seed)
+    table = latent.attribute(geoae.encode(y, model), ["k", "b"], ceiling=geoae.synth.ceiling(x, sigma))
+    assert (table.r2_all / table.ceiling > 0.95).all()
+    assert (table.r2_all / table.ceiling < 1.02).all()
+    assert (table.r2.max("latent") / table.ceiling > 0.75).all()
+
+
+@pytest.mark.slow
 def test_of_an_earthquakes_envelope_latents_hold_the_sp_time_and_the_noise():
     """A convolutional VAE on log envelopes: S minus P time in one latent, the noise level in another.
 

@@ -49,7 +49,7 @@ class Answer:
             return f"{self.parameter}: cannot be known from these signals (R2 {self.ceiling:.2f} at best)"
         if np.isfinite(self.ceiling):
             effect += f", {self.effect / self.ceiling:.0%} of the {self.ceiling:.2f} that the signals allow"
-        if np.isfinite(self.agreement):
+        if self.runs > 1:
             effect += f"; {round(self.agreement * self.runs)} of {self.runs} trainings agree"
         if self.relation == "none":
             return f"{self.parameter}: not in the code ({effect})"
