@@ -263,7 +263,7 @@ def test_a_length_too_short_ends_in_one_line(vertical, tmp_path, capsys, monkeyp
             ("generate", "lines", "-o", "away/x.nc"),
             "no folder away to write x.nc into; make it with: mkdir -p away",
         ),
-        (("info", "nothing"), "no file nothing"),
+        (("info", "nothing"), "no such file: nothing"),
         (("attribute", "nothing", "x.nc"), "no file x.nc"),
     ],
 )

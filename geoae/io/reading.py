@@ -20,6 +20,7 @@ from .labelled import labelled_format, read_labelled
 from .lazy import Span, in_chunks, lazy_record, spans
 from .segment import Segment
 from .segments import by_rate, from_segments, one_rate
+from .stations import from_data_centre, with_inventory
 from .volumes import volume
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ def read(
     overlap: str | None = None,
     strict: bool = False,
     lazy: bool = False,
+    inventory: Any = None,
 ) -> xr.DataArray:
     """Read waveforms of any format ObsPy knows, one file or many, as one labelled record.
 
@@ -44,7 +46,8 @@ def read(
     Parameters
     ----------
     source : path, glob pattern ("archive/**/*.mseed"), folder, list of these, obspy Stream or Trace
-        A folder stands for every waveform file in it, an SDS archive for instance.
+        A folder stands for every waveform file in it, an SDS archive for instance. An address such as
+        "fdsn://IRIS/IU.ANMO.00.BH?/2020-01-01T00:00:00/2020-01-01T01:00:00" asks a data centre.
     select : str, optional
         Keep only the SEED ids (network.station.location.channel) that match a pattern such as
         "BW.RJOB..EH?"; one with fewer dots matches the end of the id: "*.HH?", "HHZ".
@@ -58,6 +61,8 @@ def read(
     lazy : bool
         Read the headers only; samples are read when they are looked at, of MiniSEED just the records that
         hold them, in dask chunks of an hour where dask is installed. The files must stay as they are.
+    inventory : obspy Inventory or path, optional
+        Gives each channel of a record its latitude, longitude, elevation, depth, azimuth and dip.
 
     Returns
     -------
@@ -88,6 +93,13 @@ def read(
     >>> dict(record.sizes), record.channel.values
     ({'channel': 2, 'time': 3000}, array(['BW.RJOB..EHZ', 'BW.RJOB..EHN'], dtype='<U12'))
     """
+    record = _read(source, select, overlap, strict, lazy)
+    return record if inventory is None else with_inventory(record, inventory)
+
+
+def _read(source: Any, select: str | None, overlap: str | None, strict: bool, lazy: bool) -> xr.DataArray:
+    if isinstance(source, str) and source.startswith("fdsn://"):
+        source = from_data_centre(source)
     path = Path(source).expanduser() if isinstance(source, str | os.PathLike) else None
     form = labelled_format(path) if path is not None else None
     if path is not None and form is not None:

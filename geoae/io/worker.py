@@ -17,6 +17,7 @@ import numpy as np
 
 from .segment import Segment
 
+START = 120.0  # s that it may take to start, on a busy machine
 SECONDS = 20.0  # that reading a file may take, and one more for each MiB
 MEMORY = 4 * 2**30  # bytes that the process may have
 SAMPLES = 64  # per byte of a file: more than that no format holds
@@ -51,6 +52,8 @@ class Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
         )
 
+        self._answer(None, START, 2**10)  # it is ready
+
     @property
     def usable(self) -> bool:
         """Whether it lives, and is not that of a process that this one was forked from."""
@@ -59,7 +62,15 @@ class Worker:
     def ask(self, path: Path, form: str) -> tuple[list[Segment], list[str]]:
         """Send the name of a file, wait for what it holds."""
         size = path.stat().st_size
-        seconds = SECONDS + size / 2**20
+        request = {"path": str(path.absolute()), "format": form}
+        answer, arrays = self._answer(request, SECONDS + size / 2**20, SAMPLES * 8 * size + 2**24)
+        if "error" in answer:
+            raise RefusedError(answer["error"])
+        words = zip(answer["segments"], arrays, strict=True)
+        return [Segment(i, s, r, x, header) for (i, s, r, header), x in words], answer["warnings"]
+
+    def _answer(self, request: dict | None, seconds: float, most: int) -> tuple[dict, list[np.ndarray]]:
+        """What it says within so many seconds and bytes; or it is ended."""
         late = threading.Event()
 
         def stop() -> None:
@@ -69,8 +80,9 @@ class Worker:
         watch = threading.Timer(seconds, stop)
         watch.start()
         try:
-            _send(self.process.stdin, {"path": str(path.absolute()), "format": form})
-            answer, arrays = _receive(self.process.stdout, SAMPLES * 8 * size + 2**24)
+            if request is not None:
+                _send(self.process.stdin, request)
+            return _receive(self.process.stdout, most)
         except (EOFError, OSError, ValueError) as error:
             self.close()
             if late.is_set():
@@ -80,10 +92,6 @@ class Worker:
             raise RefusedError(f"the reader crashed (exit code {self.process.returncode})") from error
         finally:
             watch.cancel()
-        if "error" in answer:
-            raise RefusedError(answer["error"])
-        words = zip(answer["segments"], arrays, strict=True)
-        return [Segment(i, s, r, x, header) for (i, s, r, header), x in words], answer["warnings"]
 
     def close(self) -> None:
         """End the process."""
@@ -152,6 +160,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _limit()
+    _send(answers, {"ready": True})
     while True:
         try:
             request, _ = _receive(sys.stdin.buffer, 2**20)
