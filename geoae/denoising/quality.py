@@ -30,7 +30,8 @@ def quality(before: Any, signal: Any, std: Any = None, *, rate: float | None = N
     - ``removed`` :math:`= 10 \log_{10} \sum x^2 / \sum \hat s^2`, means taken off [dB],
     - ``leakage``: the squared correlation of :math:`\hat s` and :math:`x - \hat s` over one second, averaged
       with the weight :math:`\hat s^2`. Noise that knows nothing of the signal gives about the inverse of the
-      number of independent samples in a second; a share of the signal in what was taken off gives more,
+      number of independent samples in a second; signal in what was taken off, or noise in what was kept,
+      gives more,
     - ``missing``: share of samples that are missing,
     - ``dead``: whether the channel is constant.
 
@@ -146,10 +147,11 @@ def write_report(path: str | os.PathLike, before: Any, signal: Any, table: xr.Da
         (str(name), *(float(table[key].sel(channel=name)) for key in keys)) for name in table.channel.values
     ]
     caption = (
-        "Estimates without the truth. SNR: of the loudest ten seconds of what was kept, over what was taken "
-        "off there (before) and over the error that the model predicts of itself (after). Taken off: power "
-        "in over power out. Leakage: squared correlation, second by second, of what was kept and what was taken "
-        "off; near 0 is good, and where it is high, signal was taken off, too."
+        "Estimates without the truth. SNR: of the loudest ten seconds of what was kept, over what was "
+        "taken off there (before) and over the error that the model predicts of itself (after). "
+        "Taken off: power in over power out. Leakage: squared correlation, second by second, of what was "
+        "kept and what was taken off; near 0 is good, and where it is high, signal was taken off, or noise "
+        "was kept."
     )
     gain = float((table["snr_after"] - table["snr_before"]).median())
     facts = [

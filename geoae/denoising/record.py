@@ -50,7 +50,7 @@ def denoise(
         A DataArray has dims ``time``, maybe ``channel``, and any others, each of which is a record of its
         own; an array has shape (time), (channel, time) or (trace, channel, time). Missing samples (NaN,
         masked, gaps) stay missing; those beside them have less to go by. A gap of a window or more ends a
-        record, and its ends are mirrored. A component that is constant stays as it is.
+        record, and its ends are mirrored. A dead component comes out dead.
     model : Model or path
         A trained model, or the file that holds one; if None, the one that comes with geoae. A model of three
         components takes the three of an instrument together.
@@ -68,8 +68,8 @@ def denoise(
     outside : str
         What becomes of that which the model cannot see, because it lies above the model's Nyquist frequency
         or below the band that it was trained on: ``follow``, it goes with the share of the power, over one
-        second, that the model left of the rest; ``drop``, it counts as noise; ``keep``. The mean of a window
-        stays in any case.
+        second, that the model left of the rest, but more than a factor of five below the band it is noise,
+        drift and offset included; ``drop``, it counts as noise; ``keep``.
     hop : int, optional
         Samples between windows at the model's rate, three quarters of a window by default.
     batch : int, optional

@@ -19,6 +19,7 @@ from ..model import Model
 
 TERMS = 64  # largest denominator of a ratio of rates; off by a few hundredths of a percent at most
 HALF = 32  # half the resampling filter, in samples of the slower rate
+NEAR = 5  # how far below the band, as a factor, data may follow it
 OUTSIDE = ("follow", "drop", "keep")
 
 
@@ -119,7 +120,7 @@ class Pass:
         """Model on float64 windows (window, channel, length), and as one more channel the gain it gave.
 
         Each window's mean and size are off before single precision could lose a signal beside them, and so is
-        what lies below the model's band. A component that is constant stays as it is.
+        what lies below the model's band. The mean is given back by a model that has no such limit.
         """
         if not isinstance(self.model.scale, net.TraceScale) or self.model.scale.kind == "none":
             y = self._model(x)
@@ -127,8 +128,8 @@ class Pass:
         present = ~np.isnan(x)
         mean = np.where(present, x, 0).sum(-1, keepdims=True) / np.maximum(present.sum(-1, keepdims=True), 1)
         band = x - mean
-        rest = self._below(band)
-        band = band - rest
+        far, near = self._below(band)
+        band = band - far - near
         size = np.nan_to_num(np.abs(band)).max((1, 2), keepdims=True)
         size[size == 0] = 1.0
         y = self._model(band / size) * size
@@ -136,7 +137,8 @@ class Pass:
             return np.concatenate([y, y[:, :1]], 1)
         y = np.where(np.nan_to_num(np.abs(band)).max(-1, keepdims=True) == 0, band, y)
         gain = self._gain(band, y)
-        return np.concatenate([y + gain * rest + mean, gain], 1)
+        kept = far + mean if self.outside == "keep" or not self._low else 0.0
+        return np.concatenate([y + gain * near + kept, gain], 1)
 
     def _model(self, x: np.ndarray) -> np.ndarray:
         seen = torch.from_numpy(x).to(next(self.model.parameters()))
@@ -144,15 +146,24 @@ class Pass:
         assert y is not None, "a model that tells no error is refused before"
         return y.cpu().numpy()
 
-    def _below(self, x: np.ndarray) -> np.ndarray:
-        """What lies below the model's band: the complement of a two-pole Butterworth run both ways."""
-        low, rate = (self.model.trained.get("band") or [0])[0], self.model.trained.get("rate")
-        if not (low and rate):
-            return np.zeros(1)
+    @property
+    def _low(self) -> float:
+        """Lowest frequency [Hz] of the model's band, 0 if it hears everything."""
+        return (self.model.trained.get("band") or [0.0])[0] if self.model.trained.get("rate") else 0.0
+
+    def _below(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What lies far below the model's band and what lies near below it.
+
+        The band is parted off as a two-pole Butterworth filter run both ways would do it, and so are the two
+        parts below it, a factor `NEAR` lower.
+        """
+        if not self._low:
+            return np.zeros(1), np.zeros(1)
         n = x.shape[-1]
-        frequency = np.arange(n) * (rate / (2 * n))  # of the cosines of a mirrored window
-        gain = 1 / (1 + (frequency / low) ** 4)
-        return fft.idct(fft.dct(np.nan_to_num(x), norm="ortho") * gain, norm="ortho")
+        frequency = np.arange(n) * (self.model.trained["rate"] / (2 * n))  # of cosines on a mirrored window
+        below, far = (1 / (1 + (frequency / f) ** 4) for f in (self._low, self._low / NEAR))
+        cosines = fft.dct(np.nan_to_num(x), norm="ortho") * below
+        return fft.idct(cosines * far, norm="ortho"), fft.idct(cosines * (1 - far), norm="ortho")
 
     def _gain(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Share of the power that the model kept, over one second and all components, (window, 1, length)."""
