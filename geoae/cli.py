@@ -129,6 +129,13 @@ def train(
     ] = None,
     *,
     output: Output,
+    start: Annotated[
+        str | None, typer.Option(help="Denoiser: a model's file to train on, or 'shipped' for geoae's own.")
+    ] = None,
+    without_clean: Annotated[
+        bool,
+        typer.Option("--without-clean", help="Denoiser: SIGNALS are noisy records, and there are no others."),
+    ] = False,
     length: Annotated[int, typer.Option(help="Denoiser: samples of a window.")] = 1920,
     snr: Annotated[
         tuple[float, float], typer.Option(help="Denoiser: lowest and highest SNR of the mixes, in dB.")
@@ -152,9 +159,19 @@ def train(
 
     Examples: [bold]geoae train oscillations.nc --latent 3 --restarts 4 -o vae.safetensors[/bold]
 
-    [bold]geoae train events/ noise/ -o mine.safetensors[/bold]
+    [bold]geoae train events/ noise/ --start shipped -o mine.safetensors[/bold]
+
+    [bold]geoae train archive/ --without-clean -o mine.safetensors[/bold]
     """
-    if noise is None:
+    denoiser = noise is not None or without_clean
+    if noise is not None and without_clean:
+        raise ValueError("--without-clean needs no NOISE, it is found in the records; leave one of them out")
+    if without_clean:
+        _refuse(context, ("snr",), "is for clean signals; leave it out")
+    if start is not None:
+        _refuse(context, ("length",), "is that of the model to start from; leave it out")
+    if not denoiser:
+        _refuse(context, ("start",), "is for denoisers; give NOISE as well, or leave it out")
         _refuse(context, ("length", "snr"), "is for denoisers; give NOISE as well, or leave it out")
     else:
         _refuse(context, ("latent", "network", "posterior"), "is for autoencoders; leave it out, or NOISE")
@@ -162,22 +179,30 @@ def train(
         raise ValueError("--resume goes on from a checkpoint; say from which: --checkpoint run.ckpt")
     if checkpoint is not None and checkpoint.exists() and not resume:
         raise FileExistsError(f"{checkpoint} exists; --resume goes on from it, or delete it to start anew")
-    geoae = _library("train", threads=threads)
-    read = [Path(signals)] if noise is None else [*geoae.io.files(signals), *geoae.io.files(noise)]
+    geoae = _library("train", "denoising", threads=threads)
+    read = [Path(signals)] if not denoiser else [p for f in (signals, noise) if f for p in geoae.io.files(f)]
     _check_outputs([output], read, [".safetensors"])
     if checkpoint is not None:
         _check_outputs([checkpoint], [*read, output])
     options: dict[str, Any] = {"epochs": epochs, "restarts": restarts, "valid": valid, "seed": seed}
     options |= {"device": device, "checkpoint": checkpoint, "every": every, "resume": resume}
-    if noise is None:
+    if not denoiser:
         data = _traces(signals)
         model: Any = geoae.autoencoder(
             like=data, latent=latent, network=network, posterior=posterior, seed=seed
         )
     else:
+        first = None if start is None else geoae.pretrained() if start == "shipped" else geoae.load(start)
+        length = first.config["length"] if first else length
         data, pieces = _signals_and_noise(signals, noise, length, seed)
-        model = geoae.denoiser(like=data, seed=seed)
-        options |= {"batch": 32, "clip": 1.0, "corrupt": geoae.AddNoise(pieces, snr_db=snr)}
+        if first:
+            _same_rate(first, data, signals)
+        model = first or geoae.denoiser(like=data, seed=seed)
+        options |= {"batch": 32, "clip": 1.0} | ({"lr": 3e-4} if first else {})
+        if without_clean:
+            data, options["target"] = geoae.denoising.noisy_pairs(data, seed=seed)
+        else:
+            options["corrupt"] = geoae.AddNoise(pieces, snr_db=snr)
     history = geoae.fit(model, data, **options)
     geoae.save(model, output)
     loss, held_out = history.loss.isel(epoch=-1).values
@@ -440,17 +465,29 @@ def _resampling(rate: float) -> str:
     return f'resample the file first: python -c "import geoae as g; {steps}"'
 
 
-def _signals_and_noise(signals: str, noise: str, length: int, seed: int) -> tuple[Any, Any]:
-    """Windows to train a denoiser on, at one rate."""
+def _signals_and_noise(signals: str, noise: str | None, length: int, seed: int) -> tuple[Any, Any]:
+    """Windows to train a denoiser on, at one rate; without noise None in its place."""
     import geoae
 
     channels = geoae.denoiser(length, seed=seed).config["channels"]  # says at once if the length will not do
-    both = [geoae.io.read_traces(source, length, channels) for source in (signals, noise)]
-    rate, other = map(geoae.arrays.sampling_rate, both)
+    data = geoae.io.read_traces(signals, length, channels)
+    if noise is None:
+        return data, None
+    pieces = geoae.io.read_traces(noise, length, channels)
+    rate, other = map(geoae.arrays.sampling_rate, (data, pieces))
     if abs(rate / other - 1) > 1e-4:
         found = f"{signals} has {rate:.12g} Hz and {noise} {other:.12g} Hz"
         raise ValueError(f"{found}; {_resampling(min(rate, other))}")
-    return both[0], both[1]
+    return data, pieces
+
+
+def _same_rate(model: Any, data: Any, name: str) -> None:
+    """Refuse to train a model on at another rate than its own."""
+    import geoae
+
+    rate, wanted = geoae.arrays.sampling_rate(data), model.trained.get("rate")
+    if wanted and abs(rate / wanted - 1) > 1e-4:
+        raise ValueError(f"{name} has {rate:.12g} Hz, the model {wanted:.12g} Hz; {_resampling(wanted)}")
 
 
 def _traces(path: str | Path) -> Any:

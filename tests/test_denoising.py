@@ -546,3 +546,30 @@ def test_the_report_shows_them(shipped, tmp_path):
     page = denoising.write_report(tmp_path / "report.html", obspy.read(), signal, table).read_text("utf-8")
     assert all(trace.id in page for trace in signal)
     assert "Leakage" in page
+
+
+# ---------------------------------------------------------------------------- training without clean signals
+
+
+def test_pairs_of_noisy_traces_teach_what_clean_ones_would():
+    """The best linear map from inputs to targets takes noise off traces that it has not seen."""
+    rng = np.random.default_rng(0)
+
+    def noisy(n):
+        shapes = np.exp(-((np.arange(96) - np.linspace(20, 76, 5)[:, None]) ** 2) / 18)
+        there = rng.random((n, 1)) < 0.6  # in the others there is only noise
+        clean = (rng.standard_normal((n, 5)) * there) @ shapes * 2
+        return clean, clean + 0.5 * rng.standard_normal(clean.shape)
+
+    _, x = noisy(3000)
+    data = xr.DataArray(x, {"time": np.arange(96) / 10}, ("trace", "time"))
+    inputs, targets = (v.values for v in denoising.noisy_pairs(data, draws=3, seed=0))
+    np.testing.assert_allclose((inputs + targets) / 2, np.tile(x, (3, 1)), atol=1e-12)
+    filters = np.linalg.lstsq(inputs, targets, rcond=None)[0]
+    clean, unseen = noisy(500)
+    gain = geoae.metrics.snr_db(clean.ravel(), (unseen @ filters).ravel()) - geoae.metrics.snr_db(
+        clean.ravel(), unseen.ravel()
+    )
+    teacher = np.linalg.lstsq(x, noisy(3000)[0], rcond=None)[0]  # of other traces: teaches nothing
+    assert gain > 5
+    assert geoae.metrics.snr_db(clean.ravel(), (unseen @ teacher).ravel()) < 1

@@ -8,6 +8,7 @@ elsewhere. (The room is called denoising because `geoae.denoise` is the function
 
 from .archive import Summary, denoise_archive
 from .classical import bandpass, spectral_gate
+from .noisy import noisy_pairs
 from .quality import quality, write_report
 from .record import denoise
 
@@ -16,6 +17,7 @@ __all__ = [
     "bandpass",
     "denoise",
     "denoise_archive",
+    "noisy_pairs",
     "quality",
     "spectral_gate",
     "write_report",
