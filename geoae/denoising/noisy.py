@@ -64,4 +64,5 @@ def noisy_pairs(
         inputs.append(values + noise)
         targets.append(values - noise)
     many = xr.concat([data.transpose("trace", ..., "time")] * draws, "trace")
-    return tuple(many.copy(data=np.concatenate(v).astype(data.dtype)) for v in (inputs, targets))
+    noisier, wanted = (many.copy(data=np.concatenate(v).astype(data.dtype)) for v in (inputs, targets))
+    return noisier, wanted
