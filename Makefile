@@ -3,6 +3,8 @@
 #   make demo     the main job, about a minute; ends with out/report.html
 #   make test     the tests and docstring examples
 #   make book     the course book, executed, into book/_build/html
+#   make student notebooks pdf zip    its other editions: without solutions, as notebooks, one PDF, the site
+#   make jb2      builds the sources with Jupyter Book 2 as well (needs node)
 #   make pages    the built book in a headless Chromium
 #   make lint     ruff and mypy         make format   ruff, in place
 #   make clean    what the targets above made, but not .venv
@@ -27,6 +29,8 @@ TORCH_READY := $(VENV)/.ready-torch-$(CHOICE)
 READY := $(VENV)/.ready
 LINT_READY := $(VENV)/.ready-lint
 BOOK_READY := $(VENV)/.ready-book
+JB2 := $(VENV)/jb2
+JB2_READY := $(VENV)/.ready-jb2
 
 # A torch that was there before rules over the pin; every other version is the pinned one.
 ifeq ($(TORCH),skip)
@@ -39,7 +43,7 @@ INSTALL := $(PIP) install -qq --constraint $(CONSTRAINTS)
 # Two threads on models this small are many times slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: demo test book pages lint format clean
+.PHONY: demo test book student notebooks pdf zip jb2 pages lint format clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -60,6 +64,14 @@ book: $(BOOK_READY)
 	@echo "Building the book, running each chapter that changed"
 	@$(ONE_THREAD) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build -W -n --keep-going book
 	@echo "Open book/_build/html/index.html"
+
+student pdf zip: book
+student notebooks pdf zip: $(BOOK_READY)
+	@$(ONE_THREAD) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python book/tools/editions.py $@
+
+jb2: $(JB2_READY)
+	@$(BIN)/python book/tools/to_jb2.py book/_build/jb2
+	@cd book/_build/jb2 && "$(abspath $(JB2))/bin/jupyter-book" build --html --strict
 
 pages: $(READY)
 	@echo "Looking at the built book in a headless Chromium"
@@ -117,4 +129,11 @@ $(LINT_READY): $(READY)
 $(BOOK_READY): $(READY)
 	@echo "Installing Jupyter Book"
 	@$(INSTALL) --group book
+	@touch $@
+
+# Jupyter Book 2 has the package name of 1, so it lives in an environment of its own.
+$(JB2_READY): $(BOOK_READY)
+	@echo "Installing Jupyter Book 2"
+	@$(PY) -m venv $(JB2)
+	@$(JB2)/bin/python -m pip install -qq jupyter-book==2.1.7
 	@touch $@

@@ -561,7 +561,7 @@ def matrix(layer: nn.Module, length: int | tuple[int, ...]) -> Tensor:
     Parameters
     ----------
     layer : Module
-        Conv1d, ConvTranspose1d, Conv2d, Linear, ..., anything affine that takes (1, channels, *length).
+        Conv1d, ConvTranspose1d, Conv2d, Linear, ..., anything affine that takes ``(1, channels, *length)``.
     length : int or tuple
         Size of one input channel: a number of samples, or (rows, columns) for an image.
 

@@ -1,10 +1,12 @@
-"""Make the built site ask nothing of any other site.
+"""Make the built site ask nothing of any other site, and keep its pages valid.
 
 Jupyter Book 1 takes MathJax from a content delivery network, so without one every formula stays raw TeX, and
 it names the scripts of a live-kernel service twice on every page, which is an error in the browser's console.
-Here MathJax comes from the package sphinx-mathjax-offline, and the service is left out.
+Here MathJax comes from the package sphinx-mathjax-offline, and the service is left out. Ids that extensions
+give to several parts of a page are taken away.
 """
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copy2, copytree
@@ -52,9 +54,16 @@ def drop_live_kernels(app, pagename, templatename, context, doctree):
         context[files] = [file for file in context[files] if not is_thebe(file)]
 
 
+def drop_shared_ids(app, pagename, templatename, context, doctree):
+    """Take away ids that the exercises, solutions and theorems of a page share; nothing points at them."""
+    if "body" in context:
+        context["body"] = re.sub(r' id="(exercise|solution|proof)-content"', "", context["body"])
+
+
 def setup(app):
-    """Connect the three to Sphinx."""
+    """Connect all to Sphinx."""
     app.connect("builder-inited", use_own_mathjax)
     app.connect("html-page-context", drop_live_kernels, priority=900)  # after everything that adds a script
+    app.connect("html-page-context", drop_shared_ids)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

@@ -112,7 +112,7 @@ def holding(
         Written by `scan`.
     start, end : times that numpy.datetime64 takes, optional
     select : str
-        Pattern of SEED ids, such as "*.HHZ".
+        Pattern of SEED ids, such as ``*.HHZ``.
 
     Returns
     -------

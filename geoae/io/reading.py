@@ -45,12 +45,13 @@ def read(
 
     Parameters
     ----------
-    source : path, glob pattern ("archive/**/*.mseed"), folder, list of these, obspy Stream or Trace
-        A folder stands for every waveform file in it, an SDS archive for instance. An address such as
-        "fdsn://IRIS/IU.ANMO.00.BH?/2020-01-01T00:00:00/2020-01-01T01:00:00" asks a data centre.
+    source : path, glob pattern, folder, list of these, obspy Stream or Trace
+        A pattern is such as ``archive/**/*.mseed``. A folder stands for every waveform file in it, an SDS
+        archive for instance. An address such as
+        ``fdsn://IRIS/IU.ANMO.00.BH?/2020-01-01T00:00:00/2020-01-01T01:00:00`` asks a data centre.
     select : str, optional
         Keep only the SEED ids (network.station.location.channel) that match a pattern such as
-        "BW.RJOB..EH?"; one with fewer dots matches the end of the id: "*.HH?", "HHZ".
+        ``BW.RJOB..EH?``; one with fewer dots matches the end of the id: ``*.HH?``, ``HHZ``.
     overlap : {"first", "last", "mean", "layers"}, optional
         What to do where segments of one channel overlap with different values; if left out that is an error.
         The value of the segment that comes first or last in the files, the mean of all, or a row of the

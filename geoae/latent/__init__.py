@@ -3,7 +3,7 @@
 The question "which latent holds the stiffness?" is answered in this order: is the latent active at all
 (its divergence from the prior), what does it tell about the parameter by itself (a smooth fit, on traces
 held out), what do all latents tell together. Rank correlation alone misleads: a dead latent can show
-|r| = 0.8, and two latents that hold a parameter together can each show none.
+``|r| = 0.8``, and two latents that hold a parameter together can each show none.
 """
 
 from .attribution import attribute
