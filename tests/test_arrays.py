@@ -274,7 +274,17 @@ def test_the_grid_hangs_on_the_absolute_index():
     assert all(s % 15 == 0 for s in inside)
 
 
-def test_the_ends_are_mirrored():
+def test_no_window_hangs_over_an_end():
+    """A function of the whole window sees the record alone: one window of it, where that is all there is."""
+    x = np.random.default_rng(0).standard_normal((1, 40))
+    y = through_windows(lambda w: w.cumsum(-1), x, 40, 30, phase=7)
+    np.testing.assert_allclose(y, x.cumsum(-1))
+    seen = []
+    through_windows(lambda w: seen.extend(w[:, 0]) or w, np.arange(100.0)[None], 40, 30, phase=7)
+    assert all((np.diff(w) == 1).all() for w in seen)
+
+
+def test_a_record_shorter_than_a_window_is_mirrored():
     seen = []
 
     def function(w):

@@ -19,7 +19,8 @@ def through_windows(
 
     Window :math:`j` covers the absolute samples :math:`jh, \dots, jh + L - 1`; each result is weighted by
     :math:`\sin^2(\pi (i + \frac12) / L)` divided by the sum of all weights there, so the weights sum to one
-    and the identity gives the record back. At its two ends the record is mirrored.
+    and the identity gives the record back. A window that would reach over one of the two ends is moved inwards,
+    and what it makes counts where it would have stood; a record shorter than a window is mirrored.
 
     The grid of windows hangs on the absolute sample index, not on the piece at hand: a piece of a record
     with one window (`length` samples) of context on either side equals the whole, bit for bit, if `phase`
@@ -62,8 +63,9 @@ def through_windows(
     first = (starts[0] + phase) // hop % batch if aligned else 0  # place of the first window in its batch
     out = None
     for some in np.split(starts, range(batch - first, len(starts), batch)):
-        index = some[:, None] + np.arange(length)
-        index %= 2 * n  # mirrored: 0 1 2 2 1 0 0 1 2 ...
+        sources = np.clip(some, 0, max(n - length, 0))
+        index = sources[:, None] + np.arange(length)
+        index %= 2 * n  # mirrored, where a window is longer: 0 1 2 2 1 0 0 1 2 ...
         index = np.where(index < n, index, 2 * n - 1 - index)
         windows = np.ascontiguousarray(values[:, index].swapaxes(0, 1))
         if aligned:
@@ -74,9 +76,9 @@ def through_windows(
             raise ValueError(f"function made shape {results.shape} of windows of shape {windows.shape}")
         if out is None:
             out = np.zeros((results.shape[1], n), values.dtype if values.dtype.kind == "f" else float)
-        for start, result in zip(some.tolist(), results[first:], strict=not aligned):
-            inside = slice(max(-start, 0), n - start)
-            out[:, max(start, 0) : start + length] += (weights * result)[:, inside]
+        for start, source, result in zip(some, sources, results[first:], strict=not aligned):
+            low, high = max(start, 0), min(start + length, n)
+            out[:, low:high] += weights[low - start : high - start] * result[:, low - source : high - source]
         first = 0
     assert out is not None  # every sample is in some window
     return out
