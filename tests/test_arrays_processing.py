@@ -7,6 +7,7 @@ import xarray as xr
 from obspy.core.event import Catalog, Event, Magnitude, Origin, Pick, WaveformStreamID
 
 from geoae.arrays import cut, detrend, normalise, quality, resample, sample_times, sampling_rate, taper
+from geoae.io import read
 from geoae.synth import seismograms
 
 START = np.datetime64("2020-01-01", "ns")
@@ -93,6 +94,13 @@ def test_regular_windows_lie_wholly_inside(record):
     np.testing.assert_array_equal(pieces.values[2], record.values[:, 1400:2400])
     assert cut(record, length=4000, every=1).sizes["trace"] == 1
     assert cut(record, length=4001, every=1).sizes["trace"] == 0
+
+
+def test_pieces_of_a_record_do_not_pass_for_it():
+    day = read(obspy.read())
+    assert "segments" in day.attrs
+    assert "segments" not in cut(day, length="5s", every="5s").attrs
+    assert "segments" in day.attrs
 
 
 def test_picks_and_time_before_them(record):

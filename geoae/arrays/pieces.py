@@ -82,6 +82,7 @@ def cut(
     coords["start"] = ("trace", begins, {"long_name": "time of the first sample"})
     pieces = pieces.assign_coords(coords | {"time": ("time", np.arange(n) / rate, {"units": "s"})})
     pieces.attrs = noted(da, f"cut: {len(first)} pieces of {n} samples")
+    pieces.attrs.pop("segments", None)  # the record's way back to its file: no longer true of pieces
     return pieces.transpose("trace", ..., "time")
 
 
