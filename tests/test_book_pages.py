@@ -75,6 +75,7 @@ def _open(browser, url, width=1280):
         browser.get_log(log)  # forget the page before
     browser.get(url)
     browser.execute_async_script(
+        "document.documentElement.style.scrollBehavior = 'auto';"  # else clicks hit a page that still glides
         "const done = arguments[0]; const ready = window.MathJax?.startup?.promise ?? Promise.resolve();"
         "ready.then(() => document.fonts.ready).then(() => setTimeout(done, 300));"
     )
