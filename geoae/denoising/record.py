@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import singledispatch
+from functools import lru_cache, singledispatch
 from importlib.metadata import version
 from typing import Any
 
@@ -227,6 +227,7 @@ def _absolute_sample(start_ns: int, rate: float) -> int:
     return round(start_ns * rate / 1e9)
 
 
+@lru_cache
 def _nominal(rate: float) -> float:
     """The simple fraction that a rate stands for, or components would lie on different grids."""
     simple = Fraction(rate).limit_denominator(1000)
@@ -390,14 +391,14 @@ def _streamed(data: obspy.Stream, job: Job, partial: bool) -> obspy.Stream:
     for trace in data:
         _check_trace(trace)
     results = [np.full(len(trace), np.nan, _output_dtype(trace.data.dtype)) for trace in data]
-    for rate in dict.fromkeys(_nominal(trace.stats.sampling_rate) for trace in data):
-        here = [i for i, trace in enumerate(data) if _nominal(trace.stats.sampling_rate) == rate]
-        ids = sorted({data[i].id for i in here})
+    names = [trace.id for trace in data]
+    rates = [_nominal(trace.stats.sampling_rate) for trace in data]
+    for rate in dict.fromkeys(rates):
+        here = [i for i, other in enumerate(rates) if other == rate]
+        ids = sorted({names[i] for i in here})
         for group in _instruments(ids, job, partial):
-            names = [None if j is None else ids[j] for j in group]
-            members = [
-                _Segment(i, data[i], names.index(data[i].id), rate) for i in here if data[i].id in names
-            ]
+            row = {ids[j]: place for place, j in enumerate(group) if j is not None}
+            members = [_Segment(i, data[i], row[names[i]], rate) for i in here if names[i] in row]
             for cluster in _clusters(members, job.at(rate).span):
                 _side_by_side(cluster, len(group), results, job.at(rate))
     return obspy.Stream([_like(trace, y, job.line) for trace, y in zip(data, results, strict=True)])
@@ -409,7 +410,8 @@ def _check_trace(trace: obspy.Trace) -> None:
             f"{trace.id} has a sampling rate of {trace.stats.sampling_rate:g} Hz; it must be above 0"
         )
     try:
-        values = _present(np.ma.getdata(trace.data)[~np.ma.getmaskarray(trace.data)])
+        masked = np.ma.isMaskedArray(trace.data)
+        values = _present(trace.data.compressed() if masked else trace.data)
         if values.dtype.kind == "f":
             _refuse_infinite(values)
     except ValueError as error:
