@@ -16,6 +16,7 @@ from geoae.noise import (
     surrogates,
     wind_turbine,
 )
+from geoae.synth import arrivals
 
 # ---------------------------------------------------------------- the Earth's background
 
@@ -196,6 +197,12 @@ def test_surrogates_of_labelled_noise_keep_their_labels():
 
 
 # ---------------------------------------------------------------- noise of a stated size
+
+
+def test_noise_from_the_seed_of_the_traces_has_nothing_to_do_with_them():
+    x = add_white(arrivals(200, seed=0), (0.01, 0.2), seed=0)
+    parameters = [name for name in x.coords if x[name].dims == ("trace",) and name not in ("noise", "snr_db")]
+    assert all(abs(np.corrcoef(x.noise, x[name])[0, 1]) < 0.25 for name in parameters)
 
 
 def test_white_noise_is_added_at_its_level_and_says_so():

@@ -7,6 +7,8 @@ import xarray as xr
 
 Array = TypeVar("Array", np.ndarray, xr.DataArray)
 
+NOISE = 1  # the stream of random numbers that noise is drawn from
+
 
 def mix(signal: Array, noise: Any, snr_db: Any) -> Array:
     r"""Add noise to signals at a stated signal-to-noise ratio.
@@ -108,7 +110,7 @@ def add_white(traces: xr.DataArray, sigma: Any, *, seed: int = 0) -> xr.DataArra
     inner = [d for d in ("channel", "time") if d in traces.dims]
     outer = [d for d in traces.dims if d not in inner]
     ordered = traces.transpose(*outer, *inner)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng((seed, NOISE))  # the traces may come from the same seed
     shape = tuple(ordered.sizes[d] for d in outer)
     level = rng.uniform(low, high, shape)
     column = level.reshape(shape + (1,) * len(inner))
