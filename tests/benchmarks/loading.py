@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ ROUNDS = 9
 WINDOW = slice(np.datetime64("2020-01-01T10:00"), np.datetime64("2020-01-01T10:10"))
 
 
+@lru_cache
 def walk(n, seed):
     """Integers that wander and come back, as a seismometer's do."""
     x = np.cumsum(np.random.default_rng(seed).normal(0, 30, n))
