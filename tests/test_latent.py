@@ -1,5 +1,7 @@
 """Codes and what they hold: planted codes whose answer is known, and a trained model."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -338,6 +340,20 @@ def test_spearman_and_mutual_information_agree_with_their_libraries(uniform, rng
     y = 0.8 * x + 0.6 * rng.standard_normal(2000)
     normal = latent.attribute(planted([x], {"y": y}), ["y"], permutations=20)
     assert float(normal.mutual_information[0, 0]) == pytest.approx(-0.5 * np.log(1 - 0.64), abs=0.06)
+
+
+@pytest.mark.slow
+def test_ten_thousand_traces_ten_latents_and_six_parameters_take_seconds():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((10_000, 10))
+    parameters = {f"p{i}": z[:, i] + 0.5 * rng.standard_normal(10_000) for i in range(5)}
+    parameters["sum"] = z[:, 6] + z[:, 7] + z[:, 8]
+    start = time.process_time()
+    table = latent.attribute(planted(list(z.T), parameters), list(parameters))
+    assert time.process_time() - start < 20
+    verdict = latent.verdict(table)
+    assert [verdict[f"p{i}"].latents for i in range(5)] == [(i,) for i in range(5)]
+    assert verdict["sum"].latents == (6, 7, 8)
 
 
 def test_the_same_seed_gives_the_same_table(uniform):
