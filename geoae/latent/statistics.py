@@ -81,8 +81,8 @@ def unexplained(basis: Basis, y: np.ndarray, owner: np.ndarray) -> Errors:
 
     The strength of the penalty is the one with the least leave-one-out error (in closed form, from the fit's
     own leverages :math:`h_i = S_{ii}`). An error on a held-out trace is the noise plus what the fit itself is
-    off, which makes R2 look small where traces are few; the expected square of a residual, :math:`\sigma^2 (1
-    - 2 h_i + (S S^\top)_{ii})`, says how much, and is divided out.
+    off, which makes R2 look small where traces are few. So the fit's residuals are taken instead, over what
+    is left in them of the noise, :math:`1 - 2 h_i + (S S^\top)_{ii}`: their mean square is the noise's.
     """
     u, stiffness = _modes(basis)
     d = y - y.mean(0)
