@@ -3,7 +3,7 @@
 Without further words the mixes are made from what comes with ObsPy (a real local earthquake; noise of three
 stations) and from synthetic earthquakes. ``--mixes file.npz`` takes others: arrays clean and noise (mix, 3,
 samples) in order E, N, Z at 100 Hz, P onset p and end of the event in samples, and event (a number of each).
-``--write`` puts the table into the README beside this script, and the figure there, too.
+``--write`` puts the table into DENOISING.md beside this script, and the figure there, too.
 """
 
 import argparse
@@ -232,7 +232,7 @@ def main() -> None:
     words.add_argument("--mixes", help="npz file")
     words.add_argument("--model", help="file of a model; the shipped one if left out")
     words.add_argument("--only", nargs="*", help="names of methods")
-    words.add_argument("--write", action="store_true", help="into the README and a figure")
+    words.add_argument("--write", action="store_true", help="into DENOISING.md and a figure")
     asked = words.parse_args()
     mixes = dict(np.load(asked.mixes)) if asked.mixes else bundled()
     results = []
@@ -241,7 +241,7 @@ def main() -> None:
             results.append(judge(name, method, mixes))
             print(table(results[-1:]).splitlines()[-1], flush=True)
     if asked.write:
-        readme = HERE / "README.md"
+        readme = HERE / "DENOISING.md"
         begin, end = "<!-- denoising -->\n", "<!-- /denoising -->"
         before, rest = readme.read_text().split(begin)
         readme.write_text(before + begin + table(results) + "\n" + end + rest.split(end)[1])
