@@ -40,7 +40,7 @@ def attribute(
     each trace by a fit that has not seen it, and corrected for how far a fit to so few traces is off; of the
     whole code likewise, by a smooth surface over all active latents. Of a category it is the share of the
     variance of its indicators. Intervals are bias-corrected bootstrap intervals over traces (Efron, 1987);
-    they hold what they should from some hundred traces on. P-values compare with the largest of all that was
+    they hold what they should from 400 traces on. P-values compare with the largest of all that was
     asked under shuffled parameters, so the chance of any false claim is the stated one (Westfall and Young,
     1993).
 
