@@ -94,7 +94,7 @@ class Model(nn.Module, ABC):
         """
         offset, gain = self.scale(x)
         seen = _without_nan((x - offset) / gain)
-        goal = seen if target is None else (target - offset) / gain
+        goal = seen if target is None or target is x else (target - offset) / gain
         if differentiable:
             seen = seen.detach().requires_grad_()
         return self.send(seen, goal, samples, watch, noise)
