@@ -63,7 +63,7 @@ def browser(site):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    chrome.set_script_timeout(60)
+    chrome.set_script_timeout(200)  # axe reads the API page, the longest
     yield chrome
     chrome.quit()
 
