@@ -19,8 +19,8 @@ def through_windows(
 
     Window :math:`j` covers the absolute samples :math:`jh, \dots, jh + L - 1`; each result is weighted by
     :math:`\sin^2(\pi (i + \frac12) / L)` divided by the sum of all weights there, so the weights sum to one
-    and the identity gives the record back. A window that would reach over one of the two ends is moved inwards,
-    and what it makes counts where it would have stood; a record shorter than a window is mirrored.
+    and the identity gives the record back. A window that would reach over one of the two ends is moved
+    inwards, and what it makes counts where it would have stood; a record shorter than a window is mirrored.
 
     The grid of windows hangs on the absolute sample index, not on the piece at hand: a piece of a record
     with one window (`length` samples) of context on either side equals the whole, bit for bit, if `phase`
