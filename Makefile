@@ -57,7 +57,7 @@ test: $(READY)
 # The execution cache knows the text of a chapter only, so a change of the package, of the machinery or of an
 # installed version throws the cache away.
 book: $(BOOK_READY)
-	@key="$$( ($(PIP) freeze; find geoae book/_ext book/_config.yml -name '*.py' -o -name '*.yml' | sort | xargs cat) | cksum)"; \
+	@key="$$( ($(PIP) freeze; find geoae book/_ext book/_config.yml -name '*.py' -o -name '*.yml' -o -name '*.safetensors' | sort | xargs cat) | cksum)"; \
 	if [ "$$(cat book/_build/.key 2>/dev/null)" != "$$key" ]; then \
 	  rm -rf book/_build && mkdir -p book/_build && echo "$$key" > book/_build/.key; \
 	fi
