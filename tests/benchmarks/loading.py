@@ -4,7 +4,6 @@ Run as ``python tests/benchmarks/loading.py``; a day of three components at 100 
 CPU time, contestants by turns in one process.
 """
 
-import re
 import resource
 import subprocess
 import sys
@@ -17,11 +16,11 @@ import numpy as np
 import obspy
 import xarray as xr
 from obspy import Stream, Trace, UTCDateTime
+from page import put
 
 import geoae
 from geoae.io.backend import ObsPyBackend
 
-README = Path(__file__).with_name("README.md")
 START = UTCDateTime(2020, 1, 1)
 ROUNDS = 9
 WINDOW = slice(np.datetime64("2020-01-01T10:00"), np.datetime64("2020-01-01T10:10"))
@@ -135,7 +134,7 @@ def main():
 
 
 def write(table):
-    """Put the section into README.md, others untouched."""
+    """Put the section into the page of results."""
     versions = f"obspy {obspy.__version__}, numpy {np.__version__}, xarray {xr.__version__}"
     text = f"""# What reading costs
 
@@ -147,10 +146,7 @@ A ratio compares the CPU time of two contestants that ran by turns in one proces
 {ROUNDS} rounds (in brackets least and most of one round, on a machine that others used, too). The day has
 three components at 100 Hz, 25.9 million samples, packed by Steim-2.
 """
-    old = README.read_text(encoding="utf-8")
-    pattern = re.compile(r"# What reading costs\n.*?(?=^# |\Z)", re.DOTALL | re.MULTILINE)
-    new = pattern.sub(lambda _: text + "\n", old) if pattern.search(old) else old.rstrip() + "\n\n" + text
-    README.write_text(new.rstrip() + "\n", encoding="utf-8")
+    put(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure what `geoae.fit` costs: prints a table, and writes it into README.md beside this file.
+"""Measure what `geoae.fit` costs: prints a table, and writes its section of README.md beside this file.
 
 .venv/bin/python tests/benchmarks/training.py
 
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from page import put
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -308,7 +309,7 @@ def main():
         lines += [*small_vae(), *growth_and_restarts(), *denoiser(Path(name)), *rows]
     print(*lines, peaks, sep="\n")
     words = {"date": datetime.date.today(), "machine": machine(), "peaks": peaks, "window": WINDOW}
-    Path(__file__).with_name("README.md").write_text(TEXT.format(table="\n".join(lines), **words))
+    put(TEXT.format(table="\n".join(lines), **words))
 
 
 if __name__ == "__main__":
