@@ -145,6 +145,7 @@ def _axe():
 def _night(browser, scheme):
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    browser.execute_async_script("setTimeout(arguments[0], 300)")  # colours fade
 
 
 def test_page_asks_for_nothing_elsewhere_and_has_no_error(seen, address):

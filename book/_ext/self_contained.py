@@ -54,16 +54,26 @@ def drop_live_kernels(app, pagename, templatename, context, doctree):
         context[files] = [file for file in context[files] if not is_thebe(file)]
 
 
-def drop_shared_ids(app, pagename, templatename, context, doctree):
-    """Take away ids that the exercises, solutions and theorems of a page share; nothing points at them."""
+def mend_parts(app, pagename, templatename, context, doctree):
+    """Take away ids that several parts of a page share; call entries of a bibliography list items."""
     if "body" in context:
-        context["body"] = re.sub(r' id="(exercise|solution|proof)-content"', "", context["body"])
+        body = re.sub(r' id="(exercise|solution|proof)(-content)?"', "", context["body"])
+        context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
+
+
+def mend_search(app, error):
+    """Leave the id of the search field to the first one: the search page has two."""
+    page = Path(app.outdir) / "search.html"
+    if error is None and page.exists():
+        first, name, rest = page.read_text(encoding="utf-8").partition(' id="search-input"')
+        page.write_text(first + name + rest.replace(name, "") if name else first, encoding="utf-8")
 
 
 def setup(app):
     """Connect all to Sphinx."""
     app.connect("builder-inited", use_own_mathjax)
     app.connect("html-page-context", drop_live_kernels, priority=900)  # after everything that adds a script
-    app.connect("html-page-context", drop_shared_ids)
+    app.connect("html-page-context", mend_parts)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", mend_search)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
