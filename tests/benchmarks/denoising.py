@@ -223,7 +223,7 @@ def figure(results: list[dict]):
             ax.errorbar(SNRS, middle, half, label=r["name"], linewidth=2.2 if r["name"] == "geoae" else 1)
         ax.set_xlabel("SNR of the mix [dB]")
         ax.set_title(words, fontsize="small")
-    ax.legend(frameon=False, fontsize="x-small")
+    ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1.02, 0.5))
     return drawn
 
 
