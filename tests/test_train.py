@@ -1,5 +1,8 @@
 """Training: what it promises of its arguments, and that a run depends on nothing else."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -232,6 +235,16 @@ def test_a_bar_is_shown_when_asked_for(traces, capsys):
     assert "3/3 epochs" in capsys.readouterr().err
     geoae.fit(small(traces), traces, epochs=3, progress=False)
     assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar_with_the_loss(traces, capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    geoae.fit(small(traces), traces, epochs=3)
+    shown = capsys.readouterr().err
+    assert "━" in shown
+    assert "3/3 epochs" in shown
+    assert re.search(r"epochs/s, loss \d", shown)
 
 
 @pytest.mark.gpu

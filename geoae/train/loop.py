@@ -597,11 +597,17 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int, float], N
         BarColumn(),
         TextColumn("{task.completed}/{task.total} epochs"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
     )
-    numbers = TextColumn("{task.speed:.1f} epochs/s, loss {task.fields[loss]:.4g}")
-    with Bar(*columns, numbers, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=total, loss=math.nan)
-        yield lambda epochs, loss: bar.update(task, advance=epochs, loss=loss)
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=total, numbers="")
+
+        def advance(epochs: int, loss: float) -> None:
+            speed = bar.tasks[0].speed  # none before the second step
+            numbers = f"loss {loss:.4g}" if speed is None else f"{speed:.3g} epochs/s, loss {loss:.4g}"
+            bar.update(task, advance=epochs, numbers=numbers)
+
+        yield advance
 
 
 def _lines(total: int, every: int = 10) -> Callable[[int, float], None]:
