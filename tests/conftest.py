@@ -1,7 +1,9 @@
 """What several test files share."""
 
+import numpy as np
 import pytest
 import torch
+from planted import N
 
 import geoae
 
@@ -34,3 +36,14 @@ def denoiser():
     model = geoae.denoiser(like=events, widths=(8, 8), seed=0)
     geoae.fit(model, events, corrupt=geoae.AddNoise(snr_db=(0, 10)), epochs=5, batch=8, seed=0)
     return model
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def uniform(rng):
+    """Two parameters for planted codes."""
+    return rng.uniform(-1, 1, (N, 2)).T
