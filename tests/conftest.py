@@ -1,5 +1,7 @@
 """What several test files share."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,12 @@ import geoae
 def one_thread():
     """Two threads on models this small are many times slower than one."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard():
+    """A shell that starts the tests in the background has them ignore it, and all they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,16 @@ def test_constraints_pin_the_tools_too():
     assert not tools.keys() - _constraints().keys()
 
 
+def test_notice_names_the_licence_of_every_dependency():
+    rows = [line.split("|") for line in (ROOT / "NOTICE.md").read_text(encoding="utf-8").splitlines()]
+    told = {
+        name for row in rows if len(row) == 5 and row[2].strip() for name in re.findall(r"[\w-]+", row[1])
+    }
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    wanted = _requirements(sum(extras, PYPROJECT["project"]["dependencies"])).keys() - {"geoae"}
+    assert wanted <= told
+
+
 def test_citation_has_the_version_and_licence_of_pyproject():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = PYPROJECT["project"]
