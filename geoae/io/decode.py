@@ -21,13 +21,13 @@ from obspy.core.util.base import ENTRY_POINTS
 
 from .formats import OWN, SAFE, SIGNS, detect, is_pickle
 from .hearing import ReadError, line, listening
-from .records import gappy
+from .miniseed import miniseed
 from .segment import Segment
 from .worker import SAMPLES, RefusedError, read_apart
 
 UNPACKED = 200  # bytes that a compressed byte may become, beyond the first 64 MiB
 YEARS = 1678, 2262  # that whole nanoseconds can count
-LIKELY = 1900, 2100
+LIKELY = tuple(obspy.UTCDateTime(year, 1, 1).ns for year in (1900, 2100))
 FASTEST = 1e9  # Hz
 
 
@@ -77,14 +77,18 @@ def decode(path: Path, *, strict: bool = False) -> Decoded:
 
 def decode_here(path: Path, form: str) -> tuple[list[Segment], list[str]]:
     """Read a file of a known format in this process: its segments, and what was warned of."""
-    segments = gappy(path) if form == "MSEED" else None
-    if segments is not None:
-        return segments, []
     with listening() as told:
-        stream = _mseed3(path) if form == "MSEED3" else _obspy(path, form)
-        traces = plain_traces(stream)
-    told += _held_against_promise(traces, path.stat().st_size)
-    return [Segment.of(trace) for trace in traces], list(dict.fromkeys(told))
+        segments = miniseed(np.memmap(path, np.int8, mode="c")) if form == "MSEED" else None
+    if segments is None:
+        with listening() as told:
+            stream = _mseed3(path) if form == "MSEED3" else _obspy(path, form)
+            traces = plain_traces(stream)
+        for trace in traces:
+            if trace.stats.npts != len(trace.data):
+                raise ReadError(f"{trace.id} promises {trace.stats.npts} samples and holds {len(trace.data)}")
+        segments = [Segment.of(trace) for trace in traces]
+    told += _held_against_promise(segments, path.stat().st_size)
+    return segments, list(dict.fromkeys(told))
 
 
 def plain_traces(stream: Any) -> list[obspy.Trace]:
@@ -141,23 +145,22 @@ def _apart(path: Path, form: str) -> bool:
         return not (np.abs(turns) < 1e5).all(1).any()
 
 
-def _held_against_promise(traces: list[obspy.Trace], size: int) -> list[str]:
+def _held_against_promise(segments: list[Segment], size: int) -> list[str]:
     """Refuse what cannot be true, and list what is unlikely."""
     told = []
-    if sum(trace.stats.npts for trace in traces) > SAMPLES * size:
+    if sum(segment.npts for segment in segments) > SAMPLES * size:
         raise ReadError(f"it promises more samples than {size} bytes can hold")
-    for trace in traces:
-        stats = trace.stats
-        if stats.npts != len(trace.data):
-            raise ReadError(f"{trace.id} promises {stats.npts} samples and holds {len(trace.data)}")
-        if not YEARS[0] <= stats.starttime.year < YEARS[1]:
-            raise ReadError(f"{trace.id} starts in the year {stats.starttime.year}; is it damaged?")
-        if not 0 <= stats.sampling_rate <= FASTEST:  # NaN is neither
-            raise ReadError(f"{trace.id} has a sampling rate of {stats.sampling_rate:g} Hz")
-        if not trace.id.isprintable():
-            raise ReadError(f"an id holds control characters: {trace.id!r}")
-        if not LIKELY[0] <= stats.starttime.year < LIKELY[1]:
-            told.append(f"{trace.id} starts in the year {stats.starttime.year}")
+    for segment in segments:
+        if not 0 <= segment.rate <= FASTEST:  # NaN is neither
+            raise ReadError(f"{segment.id} has a sampling rate of {segment.rate:g} Hz")
+        if not LIKELY[0] <= segment.start < LIKELY[1]:
+            year = obspy.UTCDateTime(ns=segment.start).year
+            if not YEARS[0] <= year < YEARS[1]:
+                raise ReadError(f"{segment.id} starts in the year {year}; is it damaged?")
+            told.append(f"{segment.id} starts in the year {year}")
+    for seed_id in {segment.id for segment in segments}:
+        if not seed_id.isprintable():
+            raise ReadError(f"an id holds control characters: {seed_id!r}")
     return told
 
 

@@ -119,7 +119,8 @@ def _read(source: Any, select: str | None, overlap: str | None, strict: bool, la
     segments = _selected(found.segments, select)
     if found.formats and found.formats <= GATHERS:
         return _told(gather(segments), found)
-    return _told(from_segments(segments, overlap=overlap), found)
+    own = not isinstance(source, obspy.Stream | obspy.Trace)  # else the user goes on holding them
+    return _told(from_segments(segments, overlap=overlap, own=own), found)
 
 
 def read_tree(

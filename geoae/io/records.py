@@ -1,6 +1,6 @@
 """Headers of the records of a MiniSEED 2 file as columns: where each lies, what it holds, when it begins.
 
-ObsPy tells what a file holds as a whole; slices, clocks and thousands of gaps want it record by record.
+ObsPy tells what a file holds as a whole; slices and clocks want it record by record.
 Layout after the SEED manual 2.4, chapter 8: a fixed header of 48 bytes, then a chain of blockettes.
 """
 
@@ -12,12 +12,12 @@ import numpy as np
 import obspy
 
 from .hearing import ReadError, line, listening
+from .miniseed import miniseed
 from .segment import Segment
 
 NS = 1_000_000_000
 HEADER = 48
 DTYPES = {1: "i4", 3: "i4", 4: "f4", 5: "f8", 10: "i4", 11: "i4"}  # what ObsPy makes of an encoding
-PAIRS = 128  # of neighbouring records that are looked at to see whether a file has many gaps
 BLOCKETTES = 8  # that a record's chain is followed for
 
 
@@ -35,7 +35,6 @@ class Records:
     rate: np.ndarray  # Hz
     dtype: np.dtype
     header: list[dict]  # of each id, as Segment has it
-    byte_order: str  # of the headers
 
     def runs(self) -> tuple[np.ndarray, np.ndarray]:
         """Order of the records by id, and where in it each unbroken run begins.
@@ -57,38 +56,32 @@ class Records:
         part = content[self.offset[some] // self.length].tobytes()
         try:
             with listening() as told:
-                stream = obspy.read(io.BytesIO(part), format="MSEED")
+                pieces = miniseed(np.frombuffer(part, np.int8))
+                if pieces is None:
+                    pieces = [Segment.of(trace) for trace in obspy.read(io.BytesIO(part), format="MSEED")]
         except Exception as error:
             raise ReadError(f"{self.path} (MSEED) cannot be read there: {line(error)}") from error
-        found = sum(trace.stats.npts for trace in stream)
+        found = sum(piece.npts for piece in pieces)
         if found != self.npts[some].sum() or told:
             why = told[0] if told else f"its headers promise {self.npts[some].sum()} samples, {found} came"
             raise ReadError(f"{self.path} (MSEED): {why}")
-        stream.traces.sort(key=lambda trace: trace.stats.starttime)
-        return np.concatenate([trace.data for trace in stream])
+        pieces.sort(key=lambda piece: piece.start)
+        return np.concatenate([piece.data for piece in pieces])
 
 
-def records(path: Path, pairs: int | None = None) -> Records | None:
-    """Headers of all records of a MiniSEED 2 file; None if they do not follow one another evenly throughout.
-
-    With `pairs`, those of so many pairs of neighbours, spread over the file.
-    """
+def records(path: Path) -> Records | None:
+    """Headers of all records of a MiniSEED 2 file; None if they do not follow one another evenly."""
     if path.stat().st_size < 128:
         return None
     content = np.memmap(path, np.uint8, mode="r")
     length = _length(content[:512].tobytes())
     if length is None or len(content) % length:
         return None
-    number = np.arange(len(content) // length)
-    if pairs is not None and len(number) > 2 * pairs:
-        number = np.linspace(0, len(number) - 2, pairs).astype(int).repeat(2)
-        number[1::2] += 1
-    table = content.reshape(-1, length)
-    head = np.ascontiguousarray(table[number, :HEADER] if pairs else table[:, :HEADER])
+    head = np.ascontiguousarray(content.reshape(-1, length)[:, :HEADER])
     order = _byte_order(head)
     if order is None or not np.isin(head[:, 6], np.frombuffer(b"DRQM", np.uint8)).all():
         return None
-    return _columns(path, content, number * length, head, order, length)
+    return _columns(path, content, np.arange(len(head)) * length, head, order, length)
 
 
 def _length(head: bytes) -> int | None:
@@ -160,7 +153,6 @@ def _columns(
         rate,
         np.dtype(kinds.pop()),
         headers,
-        order,
     )
 
 
@@ -204,68 +196,3 @@ def _header(codes: dict, head: np.ndarray, encoding: int, order: str, length: in
         "filesize": size,
     }
     return {**codes, "calib": 1.0, "_format": "MSEED", "mseed": details}
-
-
-# ---------------------------------------------------------------- thousands of gaps
-
-
-def gappy(path: Path) -> list[Segment] | None:
-    """Segments of a file with many gaps; None if it has few, or is in any way unusual.
-
-    ObsPy takes as long for a gap as for tens of thousands of samples. So the records are decoded as if each
-    began where the one before it ends, and what comes is cut where they truly begin.
-    """
-    some = records(path, PAIRS)
-    if some is None or len(some.offset) < 2 * PAIRS or not _breaks(some):
-        return None
-    table = records(path)
-    if table is None or len(np.unique(table.rate)) > 1 or table.rate[0] > 1000 or (table.npts == 0).any():
-        return None
-    order, begins = table.runs()
-    starts, ids = table.start[order[begins]], table.id[order[begins]]
-    if len(begins) < 100 or (np.diff(starts)[np.diff(ids) == 0] <= 0).any():
-        return None
-    content = np.fromfile(path, np.uint8).reshape(-1, table.length)
-    _write_starts(content, order, table)
-    try:
-        with listening() as told:
-            stream = obspy.read(io.BytesIO(content.tobytes()), format="MSEED")
-    except Exception:  # whatever it is, reading the file as it is will tell
-        return None
-    held = {trace.id: trace.data for trace in stream}
-    promised = dict(zip(table.ids, np.bincount(table.id, table.npts).astype(int).tolist(), strict=True))
-    if told or len(stream) != len(held) or {i: len(data) for i, data in held.items()} != promised:
-        return None
-    rate, segments, at, last = float(table.rate[0]), [], 0, -1
-    counts = np.add.reduceat(table.npts[order], begins)
-    for i, start, n in zip(ids.tolist(), starts.tolist(), counts.tolist(), strict=True):
-        at = at if i == last else 0
-        data = held[table.ids[i]][at : at + n]
-        segments.append(Segment(table.ids[i], start, rate, data, table.header[i]))
-        at, last = at + n, i
-    return segments
-
-
-def _breaks(some: Records) -> bool:
-    """Whether of any pair of neighbours the second does not go on where the first ends."""
-    i, j = slice(0, None, 2), slice(1, None, 2)
-    late = some.start[j] - some.start[i] - some.npts[i] * (NS / some.rate[i])
-    return bool(((np.abs(late) > NS / some.rate[i] / 2) & (some.id[i] == some.id[j])).any())
-
-
-def _write_starts(content: np.ndarray, order: np.ndarray, table: Records) -> None:
-    """Let each record of an id begin where the one before it ends, to the tenth of a millisecond."""
-    before = np.cumsum(table.npts[order]) - table.npts[order]
-    begins = np.flatnonzero(np.diff(table.id[order], prepend=-1))
-    count = np.diff(np.append(begins, len(order)))
-    since = before - np.repeat(before[begins], count)
-    start = np.repeat(table.start[order[begins]], count) + (since * (NS / table.rate[0])).astype(np.int64)
-    moment = start.astype("M8[ns]")
-    year, day, second = (moment.astype(f"M8[{unit}]") for unit in "YDs")
-    kinds = ("y", "u2"), ("d", "u2"), ("h", "u1"), ("m", "u1"), ("s", "u1"), ("unused", "u1"), ("f", "u2")
-    parts = np.zeros(len(order), [(name, table.byte_order + kind) for name, kind in kinds])
-    rest = (second - day).astype(np.int64)
-    parts["y"], parts["d"] = year.astype(int) + 1970, (day - year.astype("M8[D]")).astype(int) + 1
-    parts["h"], parts["m"], parts["s"] = rest // 3600, rest // 60 % 60, rest % 60
-    parts["f"] = (moment - second).astype(np.int64) // 100_000
-    content[order, 20:30] = parts.view(np.uint8).reshape(-1, 10)

@@ -28,7 +28,8 @@ class Segment(NamedTuple):
     @property
     def dtype(self) -> np.dtype:
         """In the byte order of this machine."""
-        return self.data.dtype.newbyteorder("=")
+        dtype = self.data.dtype
+        return dtype if dtype.isnative else dtype.newbyteorder("=")
 
     @property
     def holds_nan(self) -> bool:

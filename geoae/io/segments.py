@@ -47,9 +47,17 @@ def from_stream(
 
 
 def from_segments(
-    segments: Sequence[Segment], *, overlap: str | None = None, places: Sequence[int] | None = None
+    segments: Sequence[Segment],
+    *,
+    overlap: str | None = None,
+    places: Sequence[int] | None = None,
+    own: bool = False,
 ) -> xr.DataArray:
-    """Lay out segments as one record; `places` says where they stood among others, if there were others."""
+    """Lay out segments as one record.
+
+    `places` says where they stood among others, if there were others; `own` that nobody wants the segments
+    any more, so that the record may take their memory.
+    """
     if overlap is not None and overlap not in OVERLAPS:
         raise ValueError(f"overlap={overlap!r} is none of {', '.join(OVERLAPS)}")
     kept = [i for i, segment in enumerate(segments) if len(segment.data)]
@@ -68,7 +76,7 @@ def from_segments(
     # Values, labels, times and table are made from the same list of segments, in the same order.
     row_of = {key: row for row, key in enumerate(rows)}
     row = np.array([row_of[s.id, layer] for s, layer in zip(segments, layers.tolist(), strict=True)])
-    values = _grid(segments, row, first, origin, rate, (len(rows), size), overlap)
+    values = _grid(segments, row, first, origin, rate, (len(rows), size), overlap, own)
     record = xr.DataArray(
         values,
         time_axis(origin, size, rate),
@@ -91,7 +99,7 @@ def by_rate(segments: Iterable[Any]) -> dict[float, list[Any]]:
     """Segments by sampling rate, all of which make sense; rates that differ by rounding are one."""
     rates: dict[float, list] = {}
     for segment in segments:
-        if not (np.isfinite(segment.rate) and segment.rate > 0):
+        if not 0 < segment.rate < np.inf:
             raise ReadError(
                 f"{segment.id} has a sampling rate of {segment.rate:g} Hz; leave it out with select="
             )
@@ -120,9 +128,10 @@ def common_rate(segments: Sequence[Any]) -> float:
             f"several sampling rates: {found}; choose one with select=, or read each with geoae.read_tree"
         )
     (some,) = groups.values()
-    samples: dict[float, int] = {}
-    for segment in some:
-        samples[segment.rate] = samples.get(segment.rate, 0) + segment.npts
+    samples = dict.fromkeys((segment.rate for segment in some), 0)
+    if len(samples) > 1:
+        for segment in some:
+            samples[segment.rate] += segment.npts
     return max(samples, key=samples.__getitem__)
 
 
@@ -156,6 +165,7 @@ def _grid(
     rate: float,
     shape: tuple[int, int],
     overlap: str | None,
+    own: bool,
 ) -> np.ndarray:
     """Values on the common grid, NaN where nothing is."""
     rows, size = shape
@@ -165,20 +175,57 @@ def _grid(
     dtype = grid_dtype({segment.dtype for segment in segments}, bool(empty))
     if overlap == "mean" and clash:
         return _mean(segments, row, first, shape)
-    values = np.empty(shape, dtype)
+    begin = row * size + first
+    values = None
+    if own and not clash and (np.diff(begin) > 0).all():
+        values = _in_own_memory(segments, begin, shape, dtype)
+    if values is None:
+        values = np.empty(shape, dtype)
+        known = np.zeros(shape, bool) if clash and overlap is None else None
+        turns = range(len(segments) - 1, -1, -1) if overlap == "first" else range(len(segments))
+        for i in turns:
+            piece, data = (row[i], slice(first[i], end[i])), segments[i].data
+            if known is not None:
+                start = origin + int(first[i]) * period_ns(rate)
+                agree(segments[i].id, values[piece], data, known[piece], start, rate)
+                known[piece] = True
+            values[piece] = data
     for i, a, b in empty:
         values[i, a:b] = np.nan
-    turns = range(len(segments) - 1, -1, -1) if overlap == "first" else range(len(segments))
-    known = np.zeros(shape, bool) if clash and overlap is None else None
-    for i in turns:
-        piece = (row[i], slice(first[i], end[i]))
-        data = segments[i].data
-        if known is not None:
-            start = origin + int(first[i]) * period_ns(rate)
-            agree(segments[i].id, values[piece], data, known[piece], start, rate)
-            known[piece] = True
-        values[piece] = data
     return values
+
+
+def _in_own_memory(
+    segments: Sequence[Segment], begin: np.ndarray, shape: tuple[int, int], dtype: np.dtype
+) -> np.ndarray | None:
+    """The grid in the memory that the segments fill one after the other in its order; None if they do not.
+
+    `begin` says where each begins on the grid, row by row. What is between them is left as it was.
+    """
+    block = segments[0].data if segments[0].data.base is None else segments[0].data.base
+    need = shape[0] * shape[1] * dtype.itemsize
+    if not isinstance(block, np.ndarray) or not need <= block.nbytes <= 4 * need:
+        return None
+    if block.ndim > 1 or not (block.flags.c_contiguous and block.flags.writeable and block.dtype.isnative):
+        return None
+    if segments[0].data is not block and any(segment.data.base is not block for segment in segments):
+        return None
+    held = np.cumsum([segment.data.nbytes for segment in segments])
+    for i in np.flatnonzero(np.diff(begin // shape[1], append=shape[0])).tolist():  # each row ends there
+        data = segments[i].data
+        if (data.dtype, data.strides) != (block.dtype, block.strides):
+            return None
+        if data.ctypes.data + data.nbytes != block.ctypes.data + held[i]:
+            return None
+    values = block.reshape(-1).view(np.uint8)[:need].view(dtype)
+    # On the grid each begins no earlier than in the block, and needs no less memory. So none is written over
+    # before it is read if the last comes first; NumPy does not see that some are written over themselves.
+    to, places = begin * dtype.itemsize, begin.tolist()
+    inside = (to < held).tolist()
+    for i in reversed(range(len(segments) if to[-1] > held[-1] - segments[-1].data.nbytes else 0)):
+        data = segments[i].data
+        values[places[i] : places[i] + len(data)] = data.copy() if inside[i] else data
+    return values.reshape(shape)
 
 
 def grid_dtype(dtypes: Iterable[np.dtype], gaps: bool) -> np.dtype:
@@ -191,9 +238,7 @@ def holes(
     row: np.ndarray, first: np.ndarray, end: np.ndarray, rows: int, size: int
 ) -> tuple[list[tuple[int, int, int]], bool]:
     """Row, begin and end of what no segment covers, and whether any two overlap; sorted by row and place."""
-    reach = end.copy()
-    for i in np.flatnonzero(np.diff(row) == 0) + 1:
-        reach[i] = max(reach[i], reach[i - 1])
+    reach = np.maximum.accumulate(end + row * size) - row * size
     begins = np.flatnonzero(np.diff(row, prepend=-1))
     before = np.concatenate([[0], reach[:-1]])
     before[begins] = 0
