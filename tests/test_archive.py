@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import obspy
@@ -192,11 +193,20 @@ def test_nothing_is_written_outside_of_the_folder(sds, model, tmp_path):
     assert not [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()]
 
 
+def test_workers_do_not_run_the_script_that_asks_again(sds, model, tmp_path, monkeypatch):
+    (tmp_path / "script.py").write_text("from pathlib import Path; Path(__file__).with_name('again').touch()")
+    script = ModuleType("__main__")
+    script.__file__ = str(tmp_path / "script.py")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert geoae.denoise_archive(sds, tmp_path / "out", model, workers=2).ok
+    assert not (tmp_path / "again").exists()
+    assert sys.modules["__main__"] is script
+
+
 PROGRAM = """
 import sys, geoae
-if __name__ == "__main__":
-    summary = geoae.denoise_archive(*sys.argv[1:4], workers=int(sys.argv[4]))
-    sys.exit(not summary.ok)
+summary = geoae.denoise_archive(*sys.argv[1:4], workers=int(sys.argv[4]))
+sys.exit(not summary.ok)
 """
 
 

@@ -9,6 +9,7 @@ done again, which changes nothing.
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -369,7 +371,9 @@ def _in_processes(todo: list[Unit], task: Task, workers: int) -> Iterator[dict[s
     for _ in range(ATTEMPTS):
         pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (task,))
         try:
-            for future in as_completed([pool.submit(_work, unit) for unit in left.values()]):
+            with _main_left_out(task):
+                futures = [pool.submit(_work, unit) for unit in left.values()]
+            for future in as_completed(futures):
                 result = future.result()
                 del left[result["unit"]]
                 yield result
@@ -380,6 +384,21 @@ def _in_processes(todo: list[Unit], task: Task, workers: int) -> Iterator[dict[s
             pool.shutdown(wait=False, cancel_futures=True)
     for name in left:
         yield {"unit": name, "error": f"its worker died {ATTEMPTS} times; is there enough memory?"}
+
+
+@contextmanager
+def _main_left_out(task: Task) -> Iterator[None]:
+    """Start processes that do not run the caller's script again, which may have no ``__main__`` guard.
+
+    A model with parts of the caller's own needs that script, and the guard with it.
+    """
+    main = sys.modules["__main__"]
+    if all(type(part).__module__ != "__main__" for part in task.job.model.modules()):
+        sys.modules["__main__"] = ModuleType("__main__")  # of no file: there is nothing to run
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 # --------------------------------------------------------------------------------------------- the log
