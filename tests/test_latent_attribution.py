@@ -81,6 +81,37 @@ def test_an_idle_latent_is_said_to_answer_nothing(uniform, rng):
     assert "z1: active (KL 1.000 nats), but the answer to none of these questions" in str(verdict)
 
 
+def _round(degrees, columns, **more):
+    codes = planted(columns, {"azimuth": degrees, **more})
+    codes.azimuth.attrs["period"] = 360
+    return codes
+
+
+def test_of_an_azimuth_its_cosine_holds_half_and_both_all(rng):
+    """The cosine says nothing of the sine, which is half of what there is to know on a circle."""
+    azimuth, other = rng.uniform(0, 360, N), rng.uniform(size=N)
+    x, y = np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth))
+    table, verdict = ask(_round(azimuth, [x, other, y], other=other), ("azimuth", "other"))
+    np.testing.assert_allclose(table.r2.sel(parameter="azimuth"), [0.5, 0, 0.5], atol=0.05)
+    assert float(table.r2_all.sel(parameter="azimuth")) > 0.99
+    assert verdict["azimuth"].relation == "together"
+    assert set(verdict["azimuth"].latents) == {0, 2}
+    np.testing.assert_allclose(table.share.sel(parameter="azimuth"), [1, 0, 1], atol=0.03)
+    assert np.isnan(table.spearman.sel(parameter="azimuth")).all()
+
+
+def test_where_north_is_does_not_matter(rng):
+    """Around north plain numbers jump from 360 to 0, and a latent that passes it smoothly would hold less."""
+    turn = rng.uniform(-60, 60, N)
+    z = turn + 10 * rng.standard_normal(N)  # R2 of the angle itself: 0.92
+    tables = [ask(_round((turn + north) % 360, [z]), ["azimuth"])[0] for north in (0, 180)]
+    for name in ("r2", "r2_all", "share", "p_value"):
+        np.testing.assert_allclose(*(t[name] for t in tables), atol=0.01)
+    assert float(tables[0].r2[0, 0]) > 0.85
+    plain = planted([z], {"azimuth": turn % 360})
+    assert float(ask(plain, ["azimuth"])[0].r2[0, 0]) < 0.8
+
+
 def test_a_latent_that_holds_a_part_is_said_to(uniform, rng):
     a, b = uniform
     noise = rng.standard_normal(N)
@@ -244,6 +275,14 @@ def test_bad_questions_get_good_answers(uniform, change, error, message):
     codes = planted(list(uniform), parameters).isel(trace=slice(change.get("traces")))
     with pytest.raises(error, match=message):
         latent.attribute(codes, change.get("names", ["a", "b"]))
+
+
+@pytest.mark.parametrize("period", ["360", 0])
+def test_a_period_that_is_none_is_refused(uniform, period):
+    codes = planted(list(uniform), {"a": uniform[0]})
+    codes.a.attrs["period"] = period
+    with pytest.raises(ValueError, match=f"parameter 'a' goes round in {period!r}; give a number above 0"):
+        latent.attribute(codes, ["a"])
 
 
 @pytest.mark.parametrize(

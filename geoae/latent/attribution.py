@@ -52,7 +52,8 @@ def attribute(
         from ``encode(x, model.runs)``: the same question of every training.
     parameters : sequence of str, optional
         Names of coordinates: numbers, whole numbers, or categories (words, true and false). All that vary
-        and are whole, if left out.
+        and are whole, if left out. One that goes round and says so by ``attrs["period"]`` (360 for an azimuth
+        in degrees) is asked as a point on the circle, by its cosine and sine.
     ceiling : mapping, optional
         The largest R2 that the signals allow, by parameter: what noise leaves to know of it.
     level : float
@@ -67,7 +68,7 @@ def attribute(
     Returns
     -------
     table : Dataset over (latent, parameter)
-        ``r2``, ``r2_low``, ``r2_high``, ``p_value``; ``spearman`` (NaN for categories);
+        ``r2``, ``r2_low``, ``r2_high``, ``p_value``; ``spearman`` (NaN unless numbers);
         ``mutual_information`` [nats], from nearest neighbours (Kraskov et al., 2004; Ross, 2014); ``share``,
         the part of the latent's variance that the parameter explains (first-order Sobol index); NaN where the
         latent is inactive.
@@ -212,7 +213,7 @@ def _fill_measures(
     """Rank correlation, mutual information, and shares of variance of the latents in use."""
     active, mesh = z[:, used], asked.mesh()
     for j in range(len(asked.names)):
-        if not asked.category[j]:
+        if asked.kind[j] == "number":
             rank = statistics.rank_correlation(active, asked.columns[:, asked.owner == j])
             table["spearman"].values[used, j] = rank[:, 0]
         table["mutual_information"].values[used, j] = statistics.mutual_information(

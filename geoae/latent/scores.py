@@ -66,11 +66,9 @@ def scores(
     """
     names = [parameters] if isinstance(parameters, str) else list(dict.fromkeys(parameters))
     z, asked = _finite_codes(codes), Questions.of(codes, names, FEWEST)
-    if any(asked.category):
-        name = names[asked.category.index(True)]
-        raise ValueError(
-            f"scores are of parameters that are numbers, and {name!r} is a category; leave it out"
-        )
+    for name, kind in zip(names, asked.kind, strict=True):
+        if kind != "number":
+            raise ValueError(f"scores are of numbers, and {name!r} is of the kind {kind}; leave it out")
     if active_only:
         z = z[:, _activity(codes, z)[1]]
     if not z.shape[1]:

@@ -97,6 +97,7 @@ def seismograms(
     }
     table = {name: np.array([event[name] for event in drawn]) for name in labels}
     coords = coordinates(table, labels, t, {"units": "s", "long_name": "time"})
+    coords["back_azimuth"][2]["period"] = 360.0  # 359 and 1 degree are neighbours
     coords["channel"] = ("channel", ["E", "N", "Z"])
     return xr.DataArray(data, coords, ("trace", "channel", "time"), "velocity", {"units": "1"})
 
