@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from scipy.signal import spectrogram
 
 from geoae import plot
+from geoae.plot.style import SHADES, VALUES
 
 HOSTILE = (
     """</title><script src="https://evil.example/x.js">alert(1)</script><img src=x onerror='a()'>&"$\\foo$"""
@@ -155,6 +157,30 @@ def test_attribution_darkens_with_r2(table):
     patches = plot.attribution(table).axes[0].patches
     light = [float(np.mean(patch.get_facecolor()[:3])) for patch in (patches[1], patches[0], patches[3])]
     assert light[0] > light[1] > light[2]  # 0.07, 0.84, 0.98
+
+
+def luminance(colour):
+    """Relative luminance, as the guidelines for web content define it."""
+    rgb = np.array(to_rgba(colour))[:3]
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("r2", np.linspace(0, 1, 11))
+def test_numbers_can_be_read_on_every_shade(table, r2):
+    """A contrast of 4.5 between text and ground is what the guidelines ask."""
+    table["r2"][:] = r2
+    cells = plot.attribution(table).axes[0]
+    ground, text = luminance(cells.patches[0].get_facecolor()), luminance(cells.texts[0].get_color())
+    assert (max(ground, text) + 0.05) / (min(ground, text) + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("colours", [SHADES, VALUES])
+def test_colours_are_told_apart_in_grey(colours):
+    """Lightness goes one way, and far: black to white is 1."""
+    lightness = np.cbrt([luminance(colour) for colour in colours(np.linspace(0, 1, 50))])
+    steps = np.diff(lightness)
+    assert (steps > 0).all() or (steps < 0).all()
+    assert np.ptp(lightness) > 0.3
 
 
 def test_attribution_names_what_a_table_lacks(table):

@@ -15,7 +15,6 @@ from .style import (
     FAINT,
     INK,
     MUTED,
-    ORANGE,
     PAGE,
     SHADES,
     VALUES,
@@ -84,7 +83,7 @@ def traversals(
     name_axes(figure, rows[0])
     if truth is not None:
         words = "black: decoded; grey: the true trace whose code is nearest"
-        figure.text(0.99, 0.995, words, ha="right", va="top", fontsize="small", color=MUTED)
+        figure.text(0.99, 0.995, words, ha="right", va="top", fontsize="small", color=INK)
     return figure
 
 
@@ -252,15 +251,13 @@ def _one_run(ax: Axes, table: xr.Dataset, names: list[str]) -> None:
     active = table["active"].values
     shown = np.where(active[:, None], np.clip(np.nan_to_num(r2), 0, 1), np.nan)
     ax.set_facecolor(FAINT)
-    ax.imshow(0.85 * shown, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    ax.imshow(shown, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
     for i, j in np.ndindex(r2.shape):
         if active[i]:
-            ax.text(j, i, f"{r2[i, j]:z.2f}", color="white" if shown[i, j] > 0.6 else INK, **style)
+            ax.text(j, i, f"{r2[i, j]:z.2f}", color=INK, **style)
         if answer[i, j]:
-            ax.add_patch(
-                Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor=ORANGE, linewidth=2)
-            )
+            ax.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=2))
     rows = [f"z{n}" if on else f"z{n} inactive" for n, on in zip(table["order"].values, active, strict=True)]
     ax.set_yticks(range(len(rows)), rows, fontsize="small")
     ax.set_xticks(range(len(names)), names, fontsize="small")

@@ -281,13 +281,12 @@ def _asked(table: xr.Dataset, name: str) -> str:
 def _cell(ax: Axes, x: float, y: float, r2: np.ndarray, active: bool, narrow: bool) -> None:
     value, low, high = r2
     known = active and math.isfinite(value)
-    shade = SHADES(0.85 * np.clip(value, 0, 1)) if known else FAINT
+    shade = SHADES(np.clip(value, 0, 1)) if known else FAINT
     ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="white", linewidth=2))
-    style: dict[str, Any] = {"ha": "center", "va": "center"}
+    style: dict[str, Any] = {"ha": "center", "va": "center", "color": INK if known else MUTED}
     if not known:
-        ax.text(x, y, "–", color=MUTED, **style)
+        ax.text(x, y, "–", **style)
         return
-    style["color"] = "white" if value > 0.6 else INK
     ax.text(x, y - (0.22 if narrow else 0.13), minus(f"{value:z.2f}"), fontsize="large", **style)
     interval = minus(f"[{low:z.2f}, {high:z.2f}]")
     if narrow:

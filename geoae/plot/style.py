@@ -13,10 +13,10 @@ from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.mathtext import MathTextParser
 
-INK, MUTED, FAINT, BLUE, ORANGE, GREEN = "#1c2733", "#7b8794", "#eceff2", "#1f5c99", "#c2541a", "#2f7d5b"
-# Lightness is monotone in both, so they survive a grey printer; thin lines in the yellow end of viridis would
-# vanish on white, hence the cut.
-SHADES: Colormap = matplotlib.colormaps["Blues"]
+INK, MUTED, FAINT, BLUE, ORANGE, GREEN = "#1c2733", "#6a7581", "#eceff2", "#1f5c99", "#c2541a", "#2f7d5b"
+# Lightness is monotone in both, so they survive a grey printer. Of Blues the light part, on which ink can be
+# read everywhere; of viridis not the yellow end, where thin lines would vanish on white.
+SHADES: Colormap = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0, 0.6, 256)), name="shades")
 VALUES: Colormap = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, 256)), name="values")
 PAGE = 8.0  # inches: where a page leaves 800 px for it, the smallest text (8.3 points) is 11 px high
 
