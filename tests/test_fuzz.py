@@ -139,6 +139,8 @@ def test_thousands_of_damaged_files_give_data_or_one_kind_of_error(tmp_path, mon
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     table, slowest = run(130, tmp_path, monkeypatch, seed=1)
     show(table, slowest, grown(memory))
-    assert sum(sum(counts.values()) for counts in table.values()) >= 2000
+    total = sum(table.values(), Counter())
+    assert total.total() >= 2000
+    assert total["silent"] < 0.15 * total.total()  # most formats have no sums over their samples
     assert slowest < 20
     assert grown(memory) < 2**20

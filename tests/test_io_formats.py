@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import signal
 import tarfile
 import time
@@ -199,6 +200,42 @@ def test_a_flipped_bit_in_a_steim_record_is_noticed(tmp_path):
                 read(path, strict=True)
     assert changed > 40
     assert noticed == changed
+
+
+SUMS = {  # one sample, or one word of the header, that is not what the rest of the file says
+    "sac peak": ("io/sac/tests/data/test.sac", 632 + 4 * 3, np.float32(7), "depmax 1, the samples 7"),
+    "sac mean": (
+        "io/sac/tests/data/test.sac",
+        632 + 4 * 3,
+        np.float32(0.9),
+        "depmen 8.34465e-08, the samples",
+    ),
+    "sac stale": ("io/sac/tests/data/test.sac", 4 * 1, np.float32(-5), "depmin -5, the samples -1"),
+    "knet peak": ("io/nied/tests/data/test.knet", 2000, b"99999", "a peak of 4.383 gal, the samples"),
+    "knet length": ("io/nied/tests/data/test.knet", 310, b"69", "69 s, the samples last 59 s"),
+    "wav": ("io/wav/tests/data/3cssan.near.8.1.RNON.wav", 4, b"\xff", "speaks of 2823 bytes, it has 2643"),
+    "su": ("io/segy/tests/data/1.su_first_trace", 243, b"\x7e", "holds values from .*; is it damaged?"),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_samples_that_their_header_contradicts_are_told_of(name, tmp_path):
+    source, at, value, words = SUMS[name]
+    path, content = tmp_path / "x", bytearray((OBSPY / source).read_bytes())
+    content[at : at + len(bytes(value))] = bytes(value)
+    path.write_bytes(content)
+    assert re.search(words, read(path).attrs["warnings"])
+    with pytest.raises(ReadError, match="refused by strict"):
+        read(path, strict=True)
+
+
+def test_no_whole_file_is_doubted(corpus):
+    doubts = r"the header says|its header speaks of|holds values from"
+    doubted = set()
+    for name in corpus.keys() - REFUSED.keys():
+        if re.search(doubts, "\n".join(decode.decode(OBSPY / name).warnings)):
+            doubted.add(Path(name).name)
+    assert doubted == {"QFILE-TEST-SUN.QHD"}  # in the other byte order, which ObsPy wants to be told
 
 
 def test_a_folder_is_read_past_a_broken_file_which_is_listed(tmp_path):

@@ -22,13 +22,11 @@ from obspy.core.util.base import ENTRY_POINTS
 from .formats import OWN, SAFE, SIGNS, detect, is_pickle
 from .hearing import ReadError, line, listening
 from .miniseed import miniseed
+from .promises import held_against_promise
 from .segment import Segment
-from .worker import SAMPLES, RefusedError, read_apart
+from .worker import RefusedError, read_apart
 
 UNPACKED = 200  # bytes that a compressed byte may become, beyond the first 64 MiB
-YEARS = 1678, 2262  # that whole nanoseconds can count
-LIKELY = tuple(obspy.UTCDateTime(year, 1, 1).ns for year in (1900, 2100))
-FASTEST = 1e9  # Hz
 
 
 @dataclass
@@ -87,7 +85,7 @@ def decode_here(path: Path, form: str) -> tuple[list[Segment], list[str]]:
             if trace.stats.npts != len(trace.data):
                 raise ReadError(f"{trace.id} promises {trace.stats.npts} samples and holds {len(trace.data)}")
         segments = [Segment.of(trace) for trace in traces]
-    told += _held_against_promise(segments, path.stat().st_size)
+    told += held_against_promise(segments, path, form)
     return segments, list(dict.fromkeys(told))
 
 
@@ -143,25 +141,6 @@ def _apart(path: Path, form: str) -> bool:
     turns = np.array([struct.unpack_from(f"{order}6f", places, 124) for order in "<>"])[:, [0, 1, 4, 5]]
     with np.errstate(invalid="ignore"):
         return not (np.abs(turns) < 1e5).all(1).any()
-
-
-def _held_against_promise(segments: list[Segment], size: int) -> list[str]:
-    """Refuse what cannot be true, and list what is unlikely."""
-    told = []
-    if sum(segment.npts for segment in segments) > SAMPLES * size:
-        raise ReadError(f"it promises more samples than {size} bytes can hold")
-    for segment in segments:
-        if not 0 <= segment.rate <= FASTEST:  # NaN is neither
-            raise ReadError(f"{segment.id} has a sampling rate of {segment.rate:g} Hz")
-        if not LIKELY[0] <= segment.start < LIKELY[1]:
-            year = obspy.UTCDateTime(ns=segment.start).year
-            if not YEARS[0] <= year < YEARS[1]:
-                raise ReadError(f"{segment.id} starts in the year {year}; is it damaged?")
-            told.append(f"{segment.id} starts in the year {year}")
-    for seed_id in {segment.id for segment in segments}:
-        if not seed_id.isprintable():
-            raise ReadError(f"an id holds control characters: {seed_id!r}")
-    return told
 
 
 def _foreign(path: Path) -> str | None:

@@ -1,0 +1,83 @@
+"""What a file says about its samples, held against the samples that came."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import obspy
+
+from .hearing import ReadError
+from .segment import Segment
+from .worker import SAMPLES
+
+YEARS = 1678, 2262  # that whole nanoseconds can count
+LIKELY = tuple(obspy.UTCDateTime(year, 1, 1).ns for year in (1900, 2100))
+FASTEST = 1e9  # Hz
+LARGEST = 1e20  # in whatever unit: what a flipped bit in an exponent makes, and no instrument
+ROUNDING = 1e-6  # relative, of single precision
+
+
+def held_against_promise(segments: list[Segment], path: Path, form: str) -> list[str]:
+    """Refuse what cannot be true, and list what is unlikely."""
+    size = path.stat().st_size
+    if sum(segment.npts for segment in segments) > SAMPLES * size:
+        raise ReadError(f"it promises more samples than {size} bytes can hold")
+    told = list(_riff(path, size)) if form == "WAV" else []
+    for segment in segments:
+        if not 0 <= segment.rate <= FASTEST:  # NaN is neither
+            raise ReadError(f"{segment.id} has a sampling rate of {segment.rate:g} Hz")
+        if not LIKELY[0] <= segment.start < LIKELY[1]:
+            year = obspy.UTCDateTime(ns=segment.start).year
+            if not YEARS[0] <= year < YEARS[1]:
+                raise ReadError(f"{segment.id} starts in the year {year}; is it damaged?")
+            told.append(f"{segment.id} starts in the year {year}")
+        if segment.npts:
+            told += _doubts(segment)
+    for seed_id in {segment.id for segment in segments}:
+        if not seed_id.isprintable():
+            raise ReadError(f"an id holds control characters: {seed_id!r}")
+    return told
+
+
+def _doubts(segment: Segment) -> Iterator[str]:
+    """Where samples are not what their own header says of them. It may be stale, so it is not refused."""
+    data, header = segment.data, segment.header
+    if data.dtype.kind == "f":
+        low, high = np.fmin.reduce(data), np.fmax.reduce(data)
+        if max(-low, high) > LARGEST:
+            yield f"{segment.id} holds values from {low:.3g} to {high:.3g}; is it damaged?"
+    if "sac" in header:
+        yield from _extremes(segment.id, data, header["sac"])
+    if "knet" in header:
+        yield from _peak(segment, header["knet"])
+
+
+def _extremes(seed_id: str, data: np.ndarray, promised: dict) -> Iterator[str]:
+    """SAC: the least, the largest and the mean value; the mean is often summed up in single precision."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        held = {"depmin": data.min(), "depmax": data.max(), "depmen": data.mean(dtype=float)}
+        most = ROUNDING * np.abs(data).max()
+    off = {"depmin": most, "depmax": most, "depmen": most * np.sqrt(len(data))}
+    for name, value in held.items():
+        said = promised.get(name)
+        if said is not None and not abs(value - said) <= off[name]:
+            yield f"{seed_id}: the header says {name} {said:.7g}, the samples {value:.7g}"
+
+
+def _peak(segment: Segment, promised: dict) -> Iterator[str]:
+    """K-NET: how long the record is [s], and its peak about the mean [gal], to three decimals."""
+    seconds, peak = promised.get("duration"), promised.get("accmax")
+    lasts = segment.npts / segment.rate if segment.rate else 0
+    if seconds is not None and abs(lasts - seconds) > 1:
+        yield f"{segment.id}: the header says {seconds:g} s, the samples last {lasts:g} s"
+    data = segment.data * segment.header.get("calib", 1.0) * 100
+    held = np.abs(data - data.mean()).max()
+    if peak is not None and abs(held - peak) > 2e-3 + 1e-3 * peak:
+        yield f"{segment.id}: the header says a peak of {peak:g} gal, the samples {held:.3f} gal"
+
+
+def _riff(path: Path, size: int) -> Iterator[str]:
+    with path.open("rb") as file:
+        promised = int.from_bytes(file.read(8)[4:], "little") + 8
+    if abs(promised - size) > 1:  # it may be padded to an even number
+        yield f"its header speaks of {promised} bytes, it has {size}"
