@@ -1,4 +1,4 @@
-"""How close an estimate comes to the clean signal: SNR, correlation, peak amplitude.
+"""How close an estimate comes to the clean signal: SNR, correlation, peak amplitude, onset, spectrum.
 
 Each measure takes plain arrays of shape (trace, ..., time), or (time,) for a single trace, and gives one
 number per trace; or labelled arrays, and gives one per everything but ``channel`` and ``time``, labels kept.
@@ -6,10 +6,12 @@ All components of a trace count together. Samples that are NaN in either are lef
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.lib.stride_tricks import sliding_window_view
 
 
 def snr_db(clean: Any, estimate: Any) -> Any:
@@ -66,6 +68,50 @@ def peak_error(clean: Any, estimate: Any) -> Any:
     np.float64(10.0)
     """
     return _measure(_peak_error, clean, estimate)
+
+
+def onset_shift(clean: Any, estimate: Any) -> Any:
+    r"""How much later the estimate sets in than the clean signal [samples].
+
+    A trace sets in where it falls best into two pieces of different variance: at the k of the smallest
+
+    .. math:: k \ln\mathrm{var}(x_1 \ldots x_k) + (n - k - 1) \ln\mathrm{var}(x_{k+1} \ldots x_n),
+
+    summed over the components (Maeda 1985). So cut out a few seconds around one arrival first. Silence counts
+    as 120 dB below the whole trace; NaN where either has no variance at all.
+
+    Examples
+    --------
+    >>> s = np.zeros(200)
+    >>> s[80:] = np.sin(np.arange(120.0))
+    >>> onset_shift(s, np.roll(s, 3))
+    np.float64(3.0)
+    """
+    return _measure(_onset_shift, clean, estimate)
+
+
+def spectral_distance(clean: Any, estimate: Any, *, length: int = 256, down_to: float = -40.0) -> Any:
+    r"""Log-spectral distance [dB]: how far the power spectrum of the estimate is off.
+
+    :math:`\sqrt{\langle (10\log_{10} P_y(f) / P_s(f))^2 \rangle_f}`, averaged over the components, with
+    powers P by Welch's method (Hann windows that overlap by half; those with a gap are left out). Only
+    frequencies count at which the clean signal has some power.
+
+    Parameters
+    ----------
+    clean, estimate : array or DataArray
+    length : int [samples]
+        Of a window.
+    down_to : float [dB]
+        Power that a frequency must have beside the strongest one of its component, to count.
+
+    Examples
+    --------
+    >>> s = np.random.default_rng(0).standard_normal(2000)
+    >>> spectral_distance(s, 10 * s).round(6)
+    np.float64(20.0)
+    """
+    return _measure(partial(_spectral_distance, length=length, down_to=down_to), clean, estimate)
 
 
 def _measure(kernel: Callable, clean: Any, estimate: Any) -> Any:
@@ -125,3 +171,45 @@ def _peak_error(s: np.ndarray, y: np.ndarray) -> np.ndarray:
     peak = np.abs(s).max(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return 100 * np.median(np.abs(np.abs(y).max(-1) - peak) / peak, axis=-1)
+
+
+def _onset_shift(s: np.ndarray, y: np.ndarray) -> np.ndarray:
+    s, y, known = _known(s, y)
+    return _onset(y, known) - _onset(s, known)
+
+
+def _onset(x: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Samples before the onset, NaN if there is none."""
+    count = known.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = np.where(known, x - x.sum(-1, keepdims=True) / count, 0)
+        first = [np.cumsum(values, -1)[..., :-1] for values in (known, x, x**2)]
+        total = (x**2).sum(-1, keepdims=True)
+        silence = 1e-12 * total / count
+        aic = np.zeros(first[0].shape)
+        for n, sums, squares, weight in (
+            (*first, first[0]),
+            (count - first[0], -first[1], total - first[2], count - first[0] - 1),
+        ):
+            aic += np.where(
+                n > 1, weight * np.log(np.maximum(squares / n - (sums / n) ** 2, silence)), np.inf
+            )
+    aic = np.where(total > 0, aic, 0).sum(-2)
+    some = (total > 0).any((-2, -1)) & np.isfinite(aic).any(-1)
+    return np.where(some, np.argmin(aic, -1) + 1.0, np.nan)[()]
+
+
+def _spectral_distance(s: np.ndarray, y: np.ndarray, length: int, down_to: float) -> np.ndarray:
+    s, y, known = _known(s, y)
+    length = min(length, s.shape[-1])
+    windows = [sliding_window_view(x, length, -1)[..., :: max(length // 2, 1), :] for x in (s, y, known)]
+    whole = windows.pop().all(-1, keepdims=True)
+    taper = np.sin(np.pi * np.arange(length) / length) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        clean, estimate = (
+            (np.abs(np.fft.rfft((w - w.mean(-1, keepdims=True)) * taper)) ** 2).mean(-2, where=whole)
+            for w in windows
+        )
+        counts = clean >= 10 ** (down_to / 10) * clean.max(-1, keepdims=True)
+        off = _decibel(estimate, clean) ** 2
+        return np.sqrt(off.mean(-1, where=counts)).mean(-1)

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import xarray as xr
+from obspy.signal.trigger import aic_simple
+from scipy.signal import welch
 
-from geoae.metrics import correlation, peak_error, si_snr_db, snr_db
+from geoae.metrics import correlation, onset_shift, peak_error, si_snr_db, snr_db, spectral_distance
 
-MEASURES = [snr_db, si_snr_db, correlation, peak_error]
+MEASURES = [snr_db, si_snr_db, correlation, peak_error, onset_shift, spectral_distance]
 
 
 @pytest.fixture
@@ -16,6 +18,8 @@ def pair():
 
 def by_hand(s, y):
     """The measures of one trace (channel, time), with plain loops."""
+    onsets = [1 + np.argmin(sum(aic_simple(c) for c in x)[1:-2]) for x in (s, y)]
+    powers = [welch(x, window="hann", nperseg=256)[1] for x in (s, y)]
     fits = [np.dot(a, b) / np.dot(a, a) * a for a, b in zip(s, y, strict=True)]
     return {
         snr_db: 10 * np.log10(np.sum(s**2) / np.sum((s - y) ** 2)),
@@ -24,6 +28,8 @@ def by_hand(s, y):
         peak_error: np.median(
             [100 * abs(abs(b).max() - abs(a).max()) / abs(a).max() for a, b in zip(s, y, strict=True)]
         ),
+        onset_shift: onsets[1] - onsets[0],
+        spectral_distance: np.mean(np.sqrt(np.mean((10 * np.log10(powers[1] / powers[0])) ** 2, -1))),
     }
 
 
@@ -71,6 +77,35 @@ def test_the_known_answers(pair):
     np.testing.assert_array_equal(correlation(s, 0 * s), 0)
     np.testing.assert_allclose(peak_error(s, 0.8 * s), 20)
     np.testing.assert_allclose(peak_error(s, -1.2 * s), 20)
+
+
+def test_an_onset_is_where_the_signal_begins_whatever_its_size():
+    wave = np.sin(np.arange(300.0)) * np.exp(-np.arange(300) / 100)
+    noise = 1e-3 * np.random.default_rng(1).standard_normal((3, 500))
+    early, late = noise.copy(), noise.copy()
+    early[:, 120:420] += wave
+    late[:, 137:437] += 5 * wave
+    assert onset_shift(early[None], late[None]) == 17
+    assert onset_shift(late[None], early[None]) == -17
+    assert np.isnan(onset_shift(early[None], np.ones((1, 3, 500))))
+    early[0] = 7.0  # a component without a signal says nothing
+    assert onset_shift(early[None], late[None]) == 17
+
+
+def test_a_spectrum_is_off_by_the_gain_of_a_filter_where_there_is_power():
+    rng = np.random.default_rng(2)
+    s = rng.standard_normal((2, 3, 4096))
+    np.testing.assert_allclose(spectral_distance(s, -10 * s), 20)
+    np.testing.assert_array_equal(spectral_distance(s, 0 * s), np.inf)
+    assert np.isnan(spectral_distance(0 * s, 0 * s)).all()
+    gain = 1.25 + np.cos(np.linspace(0, np.pi, 33))  # |1 + exp(-i w) / 2|^2
+    wanted = np.sqrt(np.mean((10 * np.log10(gain)) ** 2))
+    y = s[..., 1:] + s[..., :-1] / 2
+    np.testing.assert_allclose(spectral_distance(s[..., 1:], y, length=64), wanted, rtol=0.03)
+    low = np.fft.irfft(np.fft.rfft(s) * (np.arange(2049) < 500), axis=-1)
+    y = low + 1e-3 * s
+    assert (spectral_distance(low, y) < 0.1).all()
+    assert (spectral_distance(low, y, down_to=-200) > 5).all()
 
 
 def test_the_scale_invariant_ratio_ignores_the_scale_of_each_component(pair):
