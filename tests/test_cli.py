@@ -146,6 +146,37 @@ def test_train_makes_a_denoiser_of_folders(tmp_path):
     assert geoae.denoise(obspy.read(), trained)[0].stats.npts == 3000
 
 
+def noisy_records(folder, seeds, samples):
+    """A folder of three-component records of noise, at 100 Hz."""
+    folder.mkdir()
+    for seed in seeds:
+        stream = obspy.read()
+        for i, trace in enumerate(stream):
+            trace.data = np.random.default_rng([seed, i]).standard_normal(samples)
+        geoae.write(stream, folder / f"{seed}.mseed")
+    return folder
+
+
+def test_train_goes_on_from_the_model_that_ships(tmp_path):
+    events, noise = (noisy_records(tmp_path / name, seeds, 6000) for name, seeds in (("e", (1, 2)), ("n", (3, 4))))
+    path = tmp_path / "mine.safetensors"
+    out = run("train", events, noise, "--start", "shipped", "--epochs", 1, "--valid", 0.5, "-o", path)
+    assert out.exit_code == 0, out.exception
+    before, after = geoae.pretrained(), geoae.load(path)
+    assert after.config == before.config
+    moved = [(a - b).abs().max() for a, b in zip(after.parameters(), before.parameters(), strict=True)]
+    assert 0 < max(moved) < 0.01
+
+
+def test_train_makes_a_denoiser_of_noisy_records_alone(tmp_path):
+    folder, path = noisy_records(tmp_path / "archive", range(4), 3000), tmp_path / "mine.safetensors"
+    out = run("train", folder, "--without-clean", "--length", 640, "--epochs", 1, "-o", path)
+    assert out.exit_code == 0, out.exception
+    trained = geoae.load(path)
+    assert (trained.config["builder"], trained.config["length"]) == ("denoiser", 640)
+    assert trained.trained["rate"] == 100
+
+
 def test_a_training_that_is_stopped_can_be_resumed(tmp_path):
     traces, state, model = (tmp_path / name for name in ("x.nc", "run.ckpt", "vae.safetensors"))
     run("generate", "lines", "-n", "400", "-o", traces)
