@@ -104,14 +104,14 @@ def denoise(
     stream = geoae.io.read_stream(file)
     for path in outputs:
         geoae.io.written_format(path, len(stream))
-    clean, taken, *table = geoae.denoise(
-        stream, model, return_noise=True, report=report is not None, **options
-    )
+    wanted = {"return_noise": noise is not None, "report": report is not None}
+    out = geoae.denoise(stream, model, **wanted, **options)
+    clean, *more = out if any(wanted.values()) else (out,)
     geoae.write(clean, output)
     if noise is not None:
-        geoae.write(taken, noise)
+        geoae.write(more.pop(0), noise)
     if report is not None:
-        geoae.denoising.write_report(report, stream, clean, *table)
+        geoae.denoising.write_report(report, stream, clean, *more)
     _say(f"{len(clean)} traces denoised: {output}")
 
 

@@ -158,7 +158,9 @@ def noisy_records(folder, seeds, samples):
 
 
 def test_train_goes_on_from_the_model_that_ships(tmp_path):
-    events, noise = (noisy_records(tmp_path / name, seeds, 6000) for name, seeds in (("e", (1, 2)), ("n", (3, 4))))
+    events, noise = (
+        noisy_records(tmp_path / name, seeds, 6000) for name, seeds in (("e", (1, 2)), ("n", (3, 4)))
+    )
     path = tmp_path / "mine.safetensors"
     out = run("train", events, noise, "--start", "shipped", "--epochs", 1, "--valid", 0.5, "-o", path)
     assert out.exit_code == 0, out.exception

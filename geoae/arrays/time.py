@@ -35,19 +35,22 @@ def sampling_rate(da: xr.DataArray) -> float:
     if len(time) < 2:
         raise ValueError(f"a sampling rate needs at least two samples, found {len(time)}")
     if time.dtype.kind == "M":
-        time, unit, rounding = time.astype("datetime64[ns]").astype(np.int64), NS, 1.0
+        time, unit, rounding = time.astype("datetime64[ns]", copy=False).view(np.int64), NS, 1.0
     else:
         unit, rounding = 1, 2 * float(np.finfo(time.dtype).eps * np.abs(time[[0, -1]]).max())
-        time = time.astype(float)
+        time = time.astype(float, copy=False)
     if not np.isfinite(time).all():
         raise ValueError(f"time is not a number at sample {int(np.argmin(np.isfinite(time)))}")
-    steps = np.diff(time)
-    median = float(np.median(steps))
-    uneven = ~(np.abs(steps - median) <= 1e-3 * abs(median) + 2 * rounding)  # ~ so that NaN is uneven too
+    # a day of samples is many: one array of steps at a time
+    median = float(np.median(np.diff(time), overwrite_input=True))
+    off = np.diff(time).astype(float, copy=False)
+    off -= median
+    uneven = ~(np.abs(off, out=off) <= 1e-3 * abs(median) + 2 * rounding)  # ~ so that NaN is uneven too
     if uneven.any():
         i = int(np.argmax(uneven))
+        step = (time[i + 1] - time[i]) / unit
         raise ValueError(
-            f"uneven time steps: {steps[i] / unit:.9g} s after sample {i}, elsewhere {median / unit:.9g} s; "
+            f"uneven time steps: {step:.9g} s after sample {i}, elsewhere {median / unit:.9g} s; "
             "select an even piece with .isel(time=slice(start, stop))"
         )
     if median <= 0:

@@ -302,7 +302,7 @@ def _(data: xr.DataArray, job: Job) -> xr.DataArray:
         values = kernel(_present(labelled.values))
     else:
         values = _lazily(kernel, labelled, run.reach, phase, dtype)
-    out = labelled.copy(data=values)
+    out = labelled.copy(deep=False, data=values)
     out = (out if "channel" in data.dims else out.isel(channel=0, drop=True)).transpose(*data.dims)
     return out.assign_attrs(history=f"{data.attrs.get('history', '')}\n{job.line}".strip())
 
