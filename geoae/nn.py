@@ -83,7 +83,7 @@ class TraceScale(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Offset and gain of (trace, channel, time); a trace of nothing but NaN gets 0 and 1."""
         if self.kind == "none":
-            return x.new_zeros(len(x), 1, 1), x.new_ones(len(x), 1, 1)
+            return x.new_zeros(*x.shape[:-2], 1, 1), x.new_ones(*x.shape[:-2], 1, 1)
         offset, gain = self.kinds[self.kind](x)
         usable = gain.isfinite() & (gain > 0)
         return offset.nan_to_num(0.0, 0.0, 0.0), torch.where(usable, gain, torch.ones_like(gain))
@@ -338,8 +338,9 @@ class TopK(nn.Module):
         super().__init__()
         self.k = k
 
-    def forward(self, z: Tensor) -> Tensor:  # noqa: D102
-        kept = z.abs().topk(self.k, dim=-1).indices
+    def forward(self, z: Tensor, by: Tensor | None = None) -> Tensor:
+        """Keep of z (..., feature) what is largest, in `z` itself or in other features."""
+        kept = (z if by is None else by).abs().topk(self.k, dim=-1).indices
         return torch.zeros_like(z).scatter(-1, kept, z.gather(-1, kept))
 
     def extra_repr(self) -> str:  # noqa: D102

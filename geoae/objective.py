@@ -354,9 +354,13 @@ class Objective:
         means = {name: self.term(name, model)(trip).mean() for name in self._weights if name != "l2"}
         if self.l2:
             means["l2"] = sum_of_squares(model)
+        return self.total(means, share), means
+
+    def total(self, means: Mapping[str, Tensor], share: float = 1.0) -> Tensor:
+        """Weighted sum of the terms after a share of the run."""
         weights = self.weights_at(share)
         first, *others = [value if weights[k] == 1.0 else weights[k] * value for k, value in means.items()]
-        return sum(others, first), means
+        return sum(others, first)
 
     def term(self, name: str, model: Model) -> Term:
         """Return the function of a trip behind a name, with this objective's settings in it."""

@@ -92,12 +92,16 @@ class Model(nn.Module, ABC):
         noise : Tensor, shape (samples, trace, latent), optional
             Standard normal numbers to make the draws of; torch's own next ones if None. See `noise`.
         """
-        offset, gain = self.scale(x)
-        seen = _without_nan((x - offset) / gain)
-        goal = seen if target is None or target is x else (target - offset) / gain
+        seen, goal = self.scaled(x, target)
         if differentiable:
             seen = seen.detach().requires_grad_()
         return self.send(seen, goal, samples, watch, noise)
+
+    def scaled(self, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Traces as the network sees them, without NaN, and what should come out, in the model's scale."""
+        offset, gain = self.scale(x)
+        seen = _without_nan((x - offset) / gain)
+        return seen, seen if target is None or target is x else (target - offset) / gain
 
     def noise(self, x: Tensor, samples: int) -> Tensor | None:
         """Numbers that draws of a batch's codes are made of; None where there is nothing to draw."""

@@ -41,6 +41,7 @@ from .data import (
     split,
     take,
 )
+from .gradient import ByHand, Loss, plain
 from .plan import PRECISIONS, SCHEDULES, Anneal, Plan, sigma_schedule, units_that_pay
 from .together import run_together, together
 
@@ -276,7 +277,11 @@ class Loop:
         self.parameters = list(model.parameters())
         self.like = self.parameters[0]
         self.step = Step(model, plan.objective, plan.precision)
-        self.spread: nn.Module = DistributedDataParallel(self.step) if _world() > 1 else self.step
+        self.spread: Callable = self.step  # which gives a loss that knows its way down
+        if _world() > 1:
+            self.spread = DistributedDataParallel(self.step)
+        elif plan.precision is torch.float32 and plain(model, plan.objective):
+            self.spread = ByHand(model, plan.objective)
         self.per_epoch = math.ceil(len(train[0]) / plan.batch)
         self.steps = plan.epochs * self.per_epoch
 
@@ -391,7 +396,7 @@ class Loop:
         progress.batches = []
         self.report(1, row, epoch + 1)
 
-    def descend(self, loss: Tensor, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    def descend(self, loss: Tensor | Loss, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
         """Go one step down the gradient.
 
         In fp16 the loss is scaled up meanwhile, so that the gradient does not vanish.
@@ -403,6 +408,7 @@ class Loop:
                 nn.utils.clip_grad_norm_(self.model.parameters(), clip)
             optimiser.step()
             return
+        assert isinstance(loss, Tensor)
         scaler = torch.amp.GradScaler(loss.device.type)
         scaler.load_state_dict(progress.scaler or scaler.state_dict())
         scaler.scale(loss).backward()
@@ -415,7 +421,7 @@ class Loop:
 
     def forward(
         self, x: Tensor, y: Tensor, seed: int, step: int, share: float
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor | Loss, dict[str, float]]:
         """Loss to go down, and the loss and terms of the batch; corruption and draws are those of this step.
 
         Of several processes each corrupts and draws for the whole batch, as one process would, and
@@ -487,7 +493,7 @@ def _rank() -> int:
     return processes.get_rank() if _world() > 1 else 0
 
 
-def _numbers(loss: Tensor, terms: dict[str, Tensor], weight: float | None = None) -> dict[str, float]:
+def _numbers(loss: Tensor | Loss, terms: dict[str, Tensor], weight: float | None = None) -> dict[str, float]:
     """Loss and terms as plain numbers; those of several processes are added up, each by its weight.
 
     One transfer brings all of them. As small tensors they would stay between the large ones that come and
