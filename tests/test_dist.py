@@ -47,6 +47,17 @@ def test_an_untrained_full_posterior_is_about_as_wide_as_the_prior():
 
 
 @pytest.mark.parametrize("head", [dist.Diagonal, dist.Full])
+def test_given_numbers_are_drawn_through_the_factor_of_the_covariance(head):
+    q, noise = head(4, 3).double()(torch.randn(5, 4).double()), torch.randn(6, 5, 3).double()
+    centred = dist.drawn(q, noise) - q.mean
+    factor = torch.linalg.cholesky(
+        torch.diag_embed(q.variance) if head is dist.Diagonal else q.covariance_matrix
+    )
+    torch.testing.assert_close(centred, torch.einsum("tij,stj->sti", factor, noise))
+    assert (q.batch_shape, q.event_shape) == ((5,), (3,))
+
+
+@pytest.mark.parametrize("head", [dist.Diagonal, dist.Full])
 def test_kl_from_the_prior_agrees_with_monte_carlo(head):
     torch.manual_seed(0)
     q = head(4, 3).double()(torch.randn(2, 4).double())
