@@ -267,6 +267,15 @@ def test_quality_measures_are_counts_that_one_can_check():
     assert float(found.at_limit) == (clipped == 900).mean()
 
 
+def test_quality_knows_neither_offset_nor_sign():
+    counts = np.random.default_rng(0).integers(-99, 99, 1000)
+    counts[500] = 7000
+    found, *others = (quality(xr.DataArray(x, dims="time")) for x in (counts, counts + 10_000, -counts))
+    assert found.largest_spike > 50
+    for other in others:
+        xr.testing.assert_identical(other, found)
+
+
 def test_earthquakes_and_small_counts_are_no_defects():
     events = seismograms(30, duration=30.0, seed=4).astype(float)
     noise = 1e-3 * np.random.default_rng(0).standard_normal(events.shape)
