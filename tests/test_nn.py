@@ -34,7 +34,7 @@ def test_transposed_convolutions_bring_any_length_back(length, stride):
 @pytest.mark.parametrize("length", [32, 33])
 def test_a_transposed_convolution_is_the_adjoint_of_its_convolution(length):
     conv = nn.Conv1d(2, 3, 5, 2, 2, bias=False).double()
-    back = net._transposed(3, 2, 5, 2, length).double()
+    back = net.conv._transposed(3, 2, 5, 2, length).double()
     back.weight.data = conv.weight.data
     x, y = torch.randn(1, 2, length).double(), torch.randn(1, 3, (length + 1) // 2).double()
     ax, aty = conv(x), back(y) - back(torch.zeros_like(y))

@@ -98,6 +98,7 @@ CHANGES = {
     "a hook on a weight": lambda m: m.encoder[1].weight.register_hook(lambda g: 2 * g),
     "a parametrised weight": lambda m: nn.utils.parametrizations.weight_norm(m.encoder[1]),
     "a scale that learns": lambda m: m.scale.register_parameter("own", nn.Parameter(torch.ones(()))),
+    "a sigma held for each sample": lambda m: setattr(m, "likelihood", geoae.dist.Gaussian(shape=(2, 6))),
     "an encoder of another class": lambda m: setattr(m, "encoder", nn.Sequential(*m.encoder)),
 }
 WORDS = {

@@ -1,0 +1,213 @@
+"""Networks from noisy traces to clean ones: along time, and in time and frequency."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _Residual(nn.Module):
+    """Normalise, activate, convolve at a distance, and add to what came in."""
+
+    def __init__(self, width: int, kernel: int, dilation: int, dropout: float = 0.0):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.drop = nn.Dropout(dropout)
+        self.near = nn.Conv1d(width, width, kernel, padding=kernel // 2 * dilation, dilation=dilation)
+        self.mix = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.drop(self.mix(F.gelu(self.near(F.gelu(self.norm(x))))))
+
+
+class UNet(nn.Module):
+    """1-D convolutional encoder, transposed-convolution decoder, and skips between equal resolutions.
+
+    It predicts the noise and takes it off, so that a trace without noise is easy to leave alone. Shape
+    (trace, channel, time) in and out.
+
+    Parameters
+    ----------
+    channels, length : int
+        Of the traces. `length` is a multiple of ``stride ** (len(widths) - 1)``, so that windows can
+        start on the grid of the coarsest features.
+    widths : sequence of int
+        Feature channels at each resolution, finest first.
+    kernel, stride : int
+        Of the convolutions that go down and up.
+    dropout : float
+        Share of what a residual block adds that is left out, at random, while training.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int] = (8, 16, 32, 64),
+        kernel: int = 9,
+        stride: int = 4,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        step = stride ** (len(widths) - 1)
+        if length % step:
+            near = max(step, round(length / step) * step)
+            raise ValueError(f"length {length} is not a multiple of stride**levels = {step}; try {near}")
+        if kernel % 2 == 0 or kernel < stride:
+            raise ValueError(
+                f"kernel {kernel} must be odd and at least the stride {stride}; try {2 * stride + 1}"
+            )
+        pairs = list(itertools.pairwise(widths))
+        self.stem = nn.Conv1d(channels, widths[0], kernel, padding=kernel // 2)
+        self.down = nn.ModuleList(nn.Conv1d(a, b, kernel, stride, kernel // 2) for a, b in pairs)
+        # at the coarsest level these dilations see some thousand samples, seconds of a seismogram
+        self.deep = nn.Sequential(*[_Residual(widths[-1], 5, d, dropout) for d in (1, 2, 4, 1)])
+        self.up = nn.ModuleList(
+            nn.ConvTranspose1d(b, a, kernel, stride, kernel // 2, stride - 1) for a, b in reversed(pairs)
+        )
+        self.fuse = nn.ModuleList(_Residual(a, kernel, 1, dropout) for a, _ in reversed(pairs))
+        self.head = nn.Conv1d(widths[0], channels, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Zero the last layer: the network starts as the identity."""
+        for weight in self.head.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        h = self.stem(x)
+        skips = []
+        for down in self.down:
+            skips.append(h)
+            h = down(F.gelu(h))
+        h = self.deep(h)
+        for up, fuse in zip(self.up, self.fuse, strict=True):
+            h = fuse(up(F.gelu(h)) + skips.pop())
+        return x - self.head(F.gelu(h))
+
+
+class MaskNet(nn.Module):
+    """Take a trace apart in time and frequency, weigh and turn each part, put it together again; twice.
+
+    The parts are those of a short-time Fourier transform, and each is multiplied by a complex number: a gain
+    from 0 to 1, and a correction of size and phase. First in long frames, which tell the frequencies of
+    signal and noise apart; the gain starts as a spectral gate, open where the power rises above the window's
+    own noise floor, its median over time. Then, of what came out, in frames half as long, which mend what the
+    long ones smear over an onset. All numbers come from one stack of dilated convolutions along time, which
+    sees the power of all frequencies and components in both kinds of frames, and how far it rises above the
+    floor. Shape (trace, channel, time) in and out.
+
+    Parameters
+    ----------
+    channels, length : int
+        Of the traces; `length` is at least `kernel`.
+    widths : sequence of int
+        Feature channels of the dilated convolutions, all the same. Each sees twice as far as the one
+        before, up to the seventh, after which they begin again.
+    kernel, stride : int
+        Samples of a long frame, and from one frame to the next.
+    dropout : float
+        As in `UNet`.
+    spread : bool
+        Return as well the logarithm of the standard deviation of the error at each sample. It is read off
+        the sizes of what was kept and what was taken off nearby, and learning it changes nothing else.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        length: int,
+        widths: Sequence[int] = (128,) * 8,
+        kernel: int = 128,
+        stride: int = 32,
+        dropout: float = 0.0,
+        spread: bool = False,
+    ):
+        super().__init__()
+        if length < kernel:
+            fitting = 2 ** (length.bit_length() - 1)
+            raise ValueError(
+                f"length {length} is less than kernel = {kernel}; try kernel={fitting}, stride={fitting // 4}"
+            )
+        if kernel % (4 * stride):
+            raise ValueError(f"kernel {kernel} must be a multiple of 4 * stride = {4 * stride}")
+        if len(set(widths)) != 1:
+            raise ValueError(
+                f"widths {tuple(widths)} must be equal: the convolutions add to each other's output"
+            )
+        self.channels, self.stride = channels, stride
+        self.frames = (kernel, kernel // 2)
+        self.parts = [channels * (frame // 2 + 1) for frame in self.frames]  # components times frequencies
+        self.steepness = nn.Parameter(torch.empty(kernel // 2 + 1, 1))
+        self.threshold = nn.Parameter(torch.empty(kernel // 2 + 1, 1))
+        self.enter = nn.Conv1d(2 * sum(self.parts), widths[0], 1)
+        self.blocks = nn.Sequential(
+            *[_Residual(width, 3, 2 ** (i % 7), dropout) for i, width in enumerate(widths)]
+        )
+        self.leave = nn.Conv1d(widths[-1], 3 * sum(self.parts), 1)
+        self.spread: nn.Module | None = None
+        if spread:
+            near = nn.Conv1d(2 * channels, 16, 9, padding=4)
+            self.spread = nn.Sequential(near, nn.GELU(), nn.Conv1d(16, channels, 1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as a spectral gate, half open where the power is a factor e above the floor."""
+        nn.init.constant_(self.steepness, 1.5)
+        nn.init.constant_(self.threshold, 1.0)
+        for weight in self.leave.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # noqa: D102
+        long, short = (self._apart(x, frame) for frame in self.frames)
+        above, seen = self._above_the_floor(long)
+        h = torch.cat([seen, self._above_the_floor(short)[1]], 1)
+        h = F.gelu(self.blocks(self.enter(h)))
+        first, then = self.leave(h).to(x).split([3 * parts for parts in self.parts], 1)
+        y = self._together(long * self._gain(first, self.steepness * (above - self.threshold)), x)
+        y = self._together(self._apart(y, self.frames[1]) * self._gain(then, 3.0), x)  # starts all but open
+        return y if self.spread is None else (y, self._spread(y.detach(), x))
+
+    def _spread(self, y: Tensor, x: Tensor) -> Tensor:
+        """Logarithm of the standard deviation of the error, in steps of `stride` samples and between them."""
+        assert self.spread is not None
+        power = F.avg_pool1d(torch.cat([y, x - y], 1).square(), self.stride, ceil_mode=True)
+        steps = self.spread(0.5 * (power + 1e-6).log()).to(x)
+        return F.interpolate(steps, size=x.shape[-1], mode="linear")
+
+    def _apart(self, x: Tensor, frame: int) -> Tensor:
+        """Short-time Fourier transform (trace, channel, frequency, frame)."""
+        window = _window(frame, x)
+        parts = torch.stft(x.flatten(0, 1), frame, self.stride, window=window, return_complex=True)
+        return parts.unflatten(0, x.shape[:2])
+
+    def _together(self, parts: Tensor, like: Tensor) -> Tensor:
+        """Inverse of `_apart`, in the shape of `like`."""
+        frame = 2 * parts.shape[2] - 2
+        window = _window(frame, like)
+        return torch.istft(
+            parts.flatten(0, 1), frame, self.stride, window=window, length=like.shape[-1]
+        ).reshape(like.shape)
+
+    def _gain(self, numbers: Tensor, start: Tensor | float) -> Tensor:
+        """Complex gains of three numbers each, which are zero before training; `start` opens them."""
+        opening, real, imaginary = numbers.unflatten(1, (3, self.channels, -1)).unbind(1)
+        gain = torch.sigmoid(start + opening)
+        return torch.complex(gain * (1 + real), gain * imaginary)
+
+    def _above_the_floor(self, parts: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the log power rises above the floor, and what the network sees of it."""
+        power = parts.abs().square() + 1e-6
+        silent = power.amax(2, keepdim=True) <= 1e-6  # a gap, which says nothing of the noise
+        some = power.masked_fill(silent, torch.nan)[..., ::2]  # every other frame: they overlap
+        floor = some.nanmedian(-1, keepdim=True).values.nan_to_num(1e-6)
+        above = (power / (floor / 0.693)).log()  # the median of an exponential is ln 2 of its mean
+        seen = torch.cat([above / 3, power.log() / 4], 1).masked_fill(silent.repeat(1, 2, 1, 1), 0.0)
+        return above, seen.flatten(1, 2)
+
+
+def _window(frame: int, like: Tensor) -> Tensor:
+    """Root of a Hann window: once on the way in and once out, which adds up to a constant."""
+    return torch.hann_window(frame, dtype=like.dtype, device=like.device).sqrt()
