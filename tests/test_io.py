@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from obspy import Stream, Trace, UTCDateTime
 
-from geoae.arrays import resample, sampling_rate
+from geoae.arrays import detrend, resample, sampling_rate
 from geoae.io import ReadError, from_stream, read, read_stream, read_traces, to_stream, write
 
 OBSPY = Path(obspy.__file__).parent
@@ -409,6 +409,20 @@ def test_traces_without_samples_are_left_out_of_a_stream(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- back to streams
+
+
+def test_what_was_done_with_a_record_stands_in_the_processing_of_its_stream(tmp_path):
+    stream = three(500)
+    stream[0].stats.processing = ["before"]
+    path = write(stream, tmp_path / "x.mseed")
+    assert not any("processing" in t.stats for t in to_stream(read(path)))
+    done = resample(detrend(read(path)), 50.0)
+    lines = done.attrs["history"].splitlines()[1:]
+    assert [line.split(":")[0] for line in lines] == ["detrend", "resample"]
+    assert [t.stats.processing for t in to_stream(done)] == [lines] * 3
+    kept = to_stream(detrend(from_stream(stream)))
+    assert [t.stats.processing for t in kept] == [["before", lines[0]], lines[:1], lines[:1]]
+    assert stream[0].stats.processing == ["before"]
 
 
 def test_a_cropped_record_gives_what_is_left_of_each_segment():

@@ -341,7 +341,8 @@ def to_stream(record: xr.DataArray | xr.DataTree) -> obspy.Stream:
     were changed to fractions, integers stay floats; where a segment now holds NaN it is split there.
     A record without a segment table gives one trace for each run without NaN, its time from the ``time``
     coordinate (numbers are seconds since 1970), its id from the coordinates of ``channel``. A gather is a
-    record along ``trace``; of a tree of records all come back, in the order of the file.
+    record along ``trace``; of a tree of records all come back, in the order of the file. What was done since,
+    by ``attrs["history"]``, is added to ``stats.processing``.
 
     Examples
     --------
@@ -353,9 +354,19 @@ def to_stream(record: xr.DataArray | xr.DataTree) -> obspy.Stream:
     records = [record]
     if isinstance(record, xr.DataTree):
         records = [da for node in record.subtree for da in node.data_vars.values() if "time" in da.dims]
-    pieces = [piece for one in records for piece in _segments(one)]
-    pieces.sort(key=lambda piece: piece[0])
-    return obspy.Stream([segment.trace() for _, segment in pieces])
+    pieces = [(place, segment, _done(one)) for one in records for place, segment in _segments(one)]
+    stream = obspy.Stream()
+    for _, segment, done in sorted(pieces, key=lambda piece: piece[0]):
+        stream.append(segment.trace())
+        if done:
+            stream[-1].stats.processing = [*stream[-1].stats.get("processing", []), *done]
+    return stream
+
+
+def _done(record: xr.DataArray) -> list[str]:
+    """What was done with a record since it was read."""
+    lines = str(record.attrs.get("history", "")).splitlines()
+    return [line for line in lines if not line.startswith("read: ")]
 
 
 def _segments(record: Any) -> list[tuple[int, Segment]]:

@@ -78,7 +78,7 @@ def remove_response(
     """
     if output not in UNITS:
         raise ValueError(f"output={output!r} is none of {', '.join(UNITS)}")
-    stream = to_stream(record)
+    stream = _as_read(record)
     try:
         stream.remove_response(_inventory(inventory), output=output, **options)
     except Exception as error:
@@ -102,12 +102,17 @@ def rotate(record: xr.DataArray, inventory: Any, method: str = "->ZNE", **option
     ValueError
         Where ObsPy cannot.
     """
-    stream = to_stream(record)
+    stream = _as_read(record)
     try:
         stream.rotate(method, inventory=_inventory(inventory), **options)
     except Exception as error:
         raise ValueError(f"the components cannot be rotated by {method!r}: {line(error)}") from error
     return _like(stream, record, f"rotate: {method}")
+
+
+def _as_read(record: xr.DataArray) -> obspy.Stream:
+    """A Stream without the history, which the record that comes of it has already."""
+    return to_stream(record.assign_attrs(history=""))
 
 
 def _like(stream: obspy.Stream, record: xr.DataArray, words: str) -> xr.DataArray:
