@@ -305,6 +305,8 @@ def segment_table(
         if key not in shared:
             shared[key] = headers.setdefault(json.dumps(segment.header), len(headers))
         index.append(shared[key])
+    dtypes = [segment.dtype for segment in segments]
+    names = {dtype: dtype.str for dtype in set(dtypes)}
     return {
         "grid": rate,
         "id": [segment.id for segment in segments],
@@ -313,7 +315,7 @@ def segment_table(
         "start": [segment.start for segment in segments],
         "npts": [segment.npts for segment in segments],
         "rate": [segment.rate for segment in segments],
-        "dtype": [segment.dtype.str for segment in segments],
+        "dtype": [names[dtype] for dtype in dtypes],
         "nan": [segment.holds_nan for segment in segments],  # if so, NaN does not mean a gap here
         "header": index,
         "headers": [json.loads(header) for header in headers],
@@ -363,7 +365,7 @@ def to_stream(record: xr.DataArray | xr.DataTree) -> obspy.Stream:
     return stream
 
 
-def _done(record: xr.DataArray) -> list[str]:
+def _done(record: Any) -> list[str]:
     """What was done with a record since it was read."""
     lines = str(record.attrs.get("history", "")).splitlines()
     return [line for line in lines if not line.startswith("read: ")]
