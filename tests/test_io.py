@@ -411,6 +411,18 @@ def test_traces_without_samples_are_left_out_of_a_stream(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- back to streams
 
 
+def test_a_segment_table_may_have_its_columns_in_full_or_in_short(tmp_path):
+    record = read(write(three(500), tmp_path / "x.mseed"))
+    table = json.loads(record.attrs["segments"])
+    assert table["rate"] == [100.0]
+    assert table["place"] == [0, 1, 2]
+    full = {name: x * 3 if isinstance(x, list) and len(x) == 1 else x for name, x in table.items()}
+    full["headers"] = table["headers"]
+    again = record.assign_attrs(segments=json.dumps(full))
+    assert_same(to_stream(again), to_stream(record))
+    assert_same(to_stream(again), obspy.read(tmp_path / "x.mseed"))
+
+
 def test_what_was_done_with_a_record_stands_in_the_processing_of_its_stream(tmp_path):
     stream = three(500)
     stream[0].stats.processing = ["before"]

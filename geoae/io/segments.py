@@ -76,7 +76,7 @@ def from_segments(
     # Values, labels, times and table are made from the same list of segments, in the same order.
     row_of = {key: row for row, key in enumerate(rows)}
     row = np.array([row_of[s.id, layer] for s, layer in zip(segments, layers.tolist(), strict=True)])
-    values = _grid(segments, row, first, origin, rate, (len(rows), size), overlap, own)
+    values = _grid(segments, row, first, npts, origin, rate, (len(rows), size), overlap, own)
     record = xr.DataArray(
         values,
         time_axis(origin, size, rate),
@@ -161,6 +161,7 @@ def _grid(
     segments: Sequence[Segment],
     row: np.ndarray,
     first: np.ndarray,
+    npts: np.ndarray,
     origin: int,
     rate: float,
     shape: tuple[int, int],
@@ -169,7 +170,7 @@ def _grid(
 ) -> np.ndarray:
     """Values on the common grid, NaN where nothing is."""
     rows, size = shape
-    end = first + np.array([len(segment.data) for segment in segments])
+    end = first + npts
     order = np.lexsort((first, row))
     empty, clash = holes(row[order], first[order], end[order], rows, size)
     dtype = grid_dtype({segment.dtype for segment in segments}, bool(empty))
@@ -178,7 +179,7 @@ def _grid(
     begin = row * size + first
     values = None
     if own and not clash and (np.diff(begin) > 0).all():
-        values = _in_own_memory(segments, begin, shape, dtype)
+        values = _in_own_memory(segments, begin, npts, shape, dtype)
     if values is None:
         values = np.empty(shape, dtype)
         known = np.zeros(shape, bool) if clash and overlap is None else None
@@ -196,7 +197,7 @@ def _grid(
 
 
 def _in_own_memory(
-    segments: Sequence[Segment], begin: np.ndarray, shape: tuple[int, int], dtype: np.dtype
+    segments: Sequence[Segment], begin: np.ndarray, npts: np.ndarray, shape: tuple[int, int], dtype: np.dtype
 ) -> np.ndarray | None:
     """The grid in the memory that the segments fill one after the other in its order; None if they do not.
 
@@ -210,7 +211,7 @@ def _in_own_memory(
         return None
     if segments[0].data is not block and any(segment.data.base is not block for segment in segments):
         return None
-    held = np.cumsum([segment.data.nbytes for segment in segments])
+    held = np.cumsum(npts) * block.itemsize
     for i in np.flatnonzero(np.diff(begin // shape[1], append=shape[0])).tolist():  # each row ends there
         data = segments[i].data
         if (data.dtype, data.strides) != (block.dtype, block.strides):
@@ -296,7 +297,7 @@ def labels(segments: Sequence[Any], row: np.ndarray, rows: int) -> dict[str, Any
 def segment_table(
     segments: Sequence[Any], layers: np.ndarray, places: Sequence[int], rate: float
 ) -> dict[str, Any]:
-    """Describe the segments by columns; equal headers stand there once."""
+    """Describe the segments by columns; where all values of one are the same it stands there once."""
     headers: dict[str, int] = {}
     shared: dict[int, int] = {}  # by identity first: thousands of segments of a file can share one header
     index = []
@@ -307,8 +308,7 @@ def segment_table(
         index.append(shared[key])
     dtypes = [segment.dtype for segment in segments]
     names = {dtype: dtype.str for dtype in set(dtypes)}
-    return {
-        "grid": rate,
+    columns = {
         "id": [segment.id for segment in segments],
         "layer": layers.tolist(),
         "place": list(places),
@@ -318,17 +318,18 @@ def segment_table(
         "dtype": [names[dtype] for dtype in dtypes],
         "nan": [segment.holds_nan for segment in segments],  # if so, NaN does not mean a gap here
         "header": index,
-        "headers": [json.loads(header) for header in headers],
     }
+    short = {name: x[:1] if x.count(x[0]) == len(x) else x for name, x in columns.items()}
+    return {"grid": rate, **short, "headers": [json.loads(header) for header in headers]}
 
 
 def table_rows(record: xr.DataArray) -> list[dict[str, Any]]:
     """Segments that a record was laid out from, one dict each; none if it was not."""
     table = json.loads(record.attrs.get("segments", "{}"))
-    columns = [name for name, column in table.items() if isinstance(column, list) and name != "headers"]
-    rows = [
-        dict(zip(columns, row, strict=True)) for row in zip(*(table[name] for name in columns), strict=True)
-    ]
+    columns = {name: x for name, x in table.items() if isinstance(x, list) and name != "headers"}
+    count = max(map(len, columns.values()), default=0)
+    full = [x if len(x) == count else x * count for x in columns.values()]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*full, strict=True)]
     return [{**row, "grid": table["grid"], "header": table["headers"][row["header"]]} for row in rows]
 
 
