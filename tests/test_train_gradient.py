@@ -88,10 +88,15 @@ def test_copies_side_by_side_have_the_gradients_that_each_has_alone(words):
         assert_close([g[i] for g in gradients], gradient)
 
 
+def move_bias(model):
+    model.scale.bias, model.encoder[1].bias = model.encoder[1].bias, None
+
+
 CHANGES = {
     "a layer of another kind": lambda m: m.encoder.insert(2, nn.LayerNorm(7)),
     "an activation with settings of its own": lambda m: m.decoder.__setitem__(1, nn.GELU("tanh")),
-    "a layer without a bias": lambda m: setattr(m.encoder[1], "bias", None),
+    "a bias that is taken elsewhere": move_bias,
+    "another way to flatten": lambda m: m.encoder.__setitem__(0, nn.Identity()),
     "a frozen weight": lambda m: m.encoder[1].weight.requires_grad_(False),
     "a shared layer": lambda m: m.decoder.__setitem__(2, m.decoder[0]),
     "a hook on a layer": lambda m: m.encoder[1].register_forward_hook(lambda *_: None),

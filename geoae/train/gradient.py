@@ -42,10 +42,12 @@ def plain(model: Model, objective: Objective) -> TypeGuard[Autoencoder]:
     parts = (model.encoder, model.decoder, model.likelihood)
     if tuple(map(type, parts)) != (net.DenseEncoder, net.DenseDecoder, dist.Gaussian):
         return False
+    ends = [*model.encoder][:1] + [*model.decoder][-1:]  # type: ignore[misc]
     layers, weights = [*_inward(model), *_outward(model)], list(model.parameters())
     usual = {"reconstruction", "kl"} if type(model.posterior) is dist.Diagonal else {"reconstruction"}
     return (
         type(model.posterior) in (dist.Diagonal, dist.Point)
+        and [type(end) for end in ends] == [nn.Flatten, nn.Unflatten]
         and all(_known(layer) for layer in layers)
         and len(weights) == 2 * sum(isinstance(layer, nn.Linear) for layer in layers)  # each has its own
         and all(weight.requires_grad for weight in weights)
@@ -117,7 +119,7 @@ class Activation:
         return self.derivative(g, x, y)
 
 
-class Row:
+class Layers:
     """Layers in a row, which remember what went through them until the way back."""
 
     def __init__(self, layers: list[nn.Module], weights: Iterator[Tensor]):
@@ -206,8 +208,8 @@ class ByHand:
         self.model, self.objective = model, objective
         self.likelihood: Any = model.likelihood
         each = iter(model.parameters() if weights is None else weights)
-        self.encoder, self.draw = Row(_inward(model), each), Draw()
-        self.decoder, self.misfit = Row(_outward(model), each), Misfit()
+        self.encoder, self.draw = Layers(_inward(model), each), Draw()
+        self.decoder, self.misfit = Layers(_outward(model), each), Misfit()
 
     @torch.no_grad()
     def __call__(
