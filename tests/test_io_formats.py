@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import resource
 import signal
 import tarfile
 import time
@@ -227,6 +228,18 @@ def test_samples_that_their_header_contradicts_are_told_of(name, tmp_path):
     assert re.search(words, read(path).attrs["warnings"])
     with pytest.raises(ReadError, match="refused by strict"):
         read(path, strict=True)
+
+
+def test_records_that_promise_too_much_take_no_memory(tmp_path):
+    path = tmp_path / "x.mseed"
+    Trace(np.arange(100, dtype=np.int32)).write(str(path), format="MSEED", reclen=512)
+    record = bytearray(path.read_bytes())
+    record[30:32] = b"\xff\xff"
+    path.write_bytes(record * 4000)  # a gigabyte, if it were believed
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ReadError, match="MSEED but cannot be read: its records promise 262140000 samples"):
+        read(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
 
 
 def test_no_whole_file_is_doubted(corpus):

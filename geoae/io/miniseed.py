@@ -13,12 +13,15 @@ import numpy as np
 from obspy.io.mseed.headers import DATATYPES, ENCODINGS, clibmseed
 from obspy.io.mseed.util import get_record_information
 
+from .hearing import ReadError
 from .segment import Segment
 
-LEAST, MOST = 128, 2**31 - 2**20  # bytes of a record, and of what libmseed counts with 32 bits
+LEAST = 128  # bytes of a record
+COUNTED = 2**31 - 2**20  # bytes or samples that libmseed counts up to
 SPARE = (
     2.25  # times the memory that is needed, none of it touched: there, integers can become floats if need be
 )
+DATA = np.frombuffer(b"DRQM", np.int8)  # what stands in a record of data behind its number
 DENSEST = 2  # samples per byte: more than the seven in a word of Steim-2
 CODES = ("network", "station", "location", "channel")
 DTYPES = {kind: np.dtype(one) for kind, one in DATATYPES.items()}
@@ -31,14 +34,24 @@ def miniseed(content: np.ndarray) -> list[Segment] | None:
 
     They are what ObsPy would make Traces of, in the same order; its warnings and errors are the same.
     """
-    if not (KNOWN and LEAST <= len(content) <= MOST):
+    if not (KNOWN and LEAST <= len(content) <= COUNTED):
         return None
-    if content[:6].max() > ord("9") or content[6] not in b"DRQM":
+    if content[:6].max() > ord("9") or content[6] not in DATA:
         return None
     about = get_record_information(io.BytesIO(content[: 2**20].tobytes()))
     if about.get("encoding", 11) not in ENCODINGS:
         return None
-    block = Block(_promised(content, about["record_length"], about["byteorder"]))
+    length = about["record_length"]
+    if len(content) % length:
+        return None
+    heads = content.reshape(-1, length)[:, :32].copy()
+    npts = heads[:, 30:32].copy().view(f"{about['byteorder']}u2")[:, 0]
+    room = int(npts.sum(dtype=np.int64, where=np.isin(heads[:, 6], DATA)))  # others are blank
+    if room > DENSEST * len(content):  # libmseed would take the memory for them before it looks
+        raise ReadError(f"its records promise {room} samples, more than {len(content)} bytes can hold")
+    if room > COUNTED:
+        return None
+    block = Block(room)
     allocate = TYPES[-1](block.take)
     clibmseed.verbose = False
     try:
@@ -75,14 +88,6 @@ class Block:
         self.pieces.append(self.free[:count])
         self.free, self.address = self.free[count:], address + count * dtype.itemsize
         return address
-
-
-def _promised(content: np.ndarray, length: int, order: str) -> int:
-    """Samples that the headers of all records speak of, if the records are as long as the first."""
-    if len(content) % length:
-        return 0
-    npts = content.reshape(-1, length)[:, 30:32].copy().view(f"{order}u2").astype(int)
-    return min(int(npts.sum()), DENSEST * len(content))
 
 
 def _segments(ids: Any, pieces: Iterator[np.ndarray], size: int) -> Iterator[Segment]:

@@ -60,8 +60,9 @@ def read(
         Refuse a file that ObsPy warned of, and a folder with a file that cannot be read. Otherwise the
         warnings stand in ``attrs["warnings"]``, and what could not be read in ``attrs["unread"]``.
     lazy : bool
-        Read the headers only; samples are read when they are looked at, of MiniSEED just the records that
-        hold them, in dask chunks of an hour where dask is installed. The files must stay as they are.
+        Read the headers only; samples are read when they are looked at, in dask chunks of an hour where dask
+        is installed: of MiniSEED with records of one length just those that hold them. Other files are read
+        whole, two at a time are kept. The files must stay as they are.
     inventory : obspy Inventory or path, optional
         Gives each channel of a record its latitude, longitude, elevation, depth, azimuth and dip.
 
