@@ -76,6 +76,11 @@ def one_cycle(share: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
 
 
+def usual_lr(model: Model) -> float:
+    """Largest learning rate where none is asked for: larger steps where sigma is annealed."""
+    return 5e-3 if getattr(model.likelihood, "anneal", False) else 3e-3
+
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "one cycle": one_cycle,
     "warm-up": lambda share: max(min(share / 0.1, 1.0), 0.01),

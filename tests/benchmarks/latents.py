@@ -24,7 +24,7 @@ from page import put
 import geoae
 
 KEPT = Path("out/latents.json")  # trials done so far, so that a run that was stopped goes on
-TRIALS, FIRST_SEED = 20, 31_000
+TRIALS, FIRST_SEED = 20, 41_000
 NARROW, WIDE = (0.5, 1.0), (0.0, 5.0)
 
 
@@ -48,7 +48,7 @@ def oscillations(form: str, b: tuple[float, float], **words) -> Case:
 def lines(latent: int) -> Case:
     """Slope and intercept."""
     words = {"latent": latent, "decoder_widths": (100,)}
-    return Case(geoae.synth.lines((50, 50)), ("slope", "intercept"), words, 40, (0.9, 0.9), 0.1)
+    return Case(geoae.synth.lines((50, 50)), ("slope", "intercept"), words, 20, (0.9, 0.9), 0.1)
 
 
 CASES = {
@@ -119,7 +119,7 @@ Success: each parameter has a latent of its own (oscillations: R2 of b at least 
 both), the other parameter explains at most 0.15 (lines 0.1) of that latent's variance, and every other latent
 stays below 0.05 nats. `captured.py` has the definition, apart from geoae. Medians and the largest KL are over
 the trainings that were kept. Seeds from {FIRST_SEED} were used for nothing else. Meshes of 50 x 50, k 5 to
-10; networks and settings are the defaults, 100 epochs for oscillations and 40 for lines. The best of four is
+10; networks and settings are the defaults, 100 epochs for oscillations and 20 for lines. The best of four is
 by the evidence bound. Cases with fewer than {TRIALS} trials, and missing ones, are yet to run.
 """
 
