@@ -47,7 +47,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 .DELETE_ON_ERROR:
 
 demo: $(READY)
-	@echo "Running the demo; the report will be out/report.html"
+	@echo "Running the demo, a minute or two; the report will be out/report.html"
 	@$(BIN)/geoae demo
 
 test: $(READY)
@@ -117,7 +117,7 @@ endif
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt $(TORCH_READY)
-	@echo "Installing geoae and its test tools at the versions in constraints.txt"
+	@echo "Installing geoae and its test tools at the versions in constraints.txt (a minute or two)"
 	@$(INSTALL) --editable . --group test
 	@touch $@
 

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+from .files import check_writable
+
 try:
     import typer
 except KeyboardInterrupt:  # most of the start is spent here, before `main` can take care of it
@@ -90,6 +92,8 @@ def denoise(
     """
     geoae = _library("denoising", threads=threads)
     options: dict[str, Any] = {"partial": partial, "outside": outside, "device": device}
+    if model is not None:
+        _check_denoiser(geoae.load(model), model)
     if Path(file).is_dir():
         _refuse(context, ("noise", "report"), "is for single records; leave it out")
         summary = geoae.denoise_archive(file, output, model, workers=workers, **options)
@@ -171,6 +175,11 @@ def train(
     if start is not None:
         _refuse(context, ("length",), "is that of the model to start from; leave it out")
     if not denoiser:
+        if Path(signals).is_dir():
+            raise IsADirectoryError(
+                f"{signals} is a folder; to train a denoiser give a folder of noise as well, or "
+                "--without-clean if there are noisy records only; an autoencoder takes a file (.nc)"
+            )
         _refuse(context, ("start",), "is for denoisers; give NOISE as well, or leave it out")
         _refuse(context, ("length", "snr"), "is for denoisers; give NOISE as well, or leave it out")
     else:
@@ -223,18 +232,20 @@ def generate(
     """
     geoae = _library("synth")
     _check_outputs([output], [Path(what)], [".nc"])
+    known = what in (*MESHES, "seismograms")
+    if not known and not Path(what).is_file():
+        raise ValueError(f"nothing called {what!r}; choose from {SIGNALS}, or give a model's file")
     count: Any = _count(n) if what in MESHES else _whole(n)
-    if what in (*MESHES, "seismograms"):
+    if known:
 
         def make(count: Any) -> Any:
             return getattr(geoae.synth, what)(count, seed=seed)
-    elif Path(what).is_file():
+    else:
         model = _autoencoder(_library("latent"), what)
 
         def make(count: Any) -> Any:
             return geoae.generate(model, count, seed=seed)
-    else:
-        raise ValueError(f"nothing called {what!r}; choose from {SIGNALS}, or give a model's file")
+
     samples = math.prod(count if isinstance(count, tuple) else [count]) * make(1).size
     if samples > MOST:
         raise ValueError(f"-n {n} makes {samples} samples; {MOST} are the most, so take fewer traces")
@@ -350,7 +361,8 @@ def convert(
     _check_outputs([target], geoae.io.files(source), geoae.io.SUFFIXES)
     record = geoae.read(source, select=select, overlap=overlap)
     geoae.write(record, target, encoding=encoding, reclen=reclen)
-    _say(f"{', '.join(f'{n} {dim}' for dim, n in record.sizes.items())}: {target}")
+    many = {"trace": "traces", "channel": "channels", "time": "samples"}
+    _say(f"{', '.join(f'{n} {many.get(str(dim), dim)}' for dim, n in record.sizes.items())}: {target}")
 
 
 @app.command()
@@ -398,6 +410,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.strerror and error.filename:  # the system's, not ours
+            _end(2, f"{os.fsdecode(error.filename)}: {error.strerror}")
         _end(2, error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
@@ -447,16 +461,13 @@ def _check_outputs(paths: Sequence[Path], read: Iterable[Path], suffixes: Iterab
         if path.resolve() in taken:
             raise ValueError(f"{path} is already read from or written to; give another name to write to")
         taken.add(path.resolve())
-        if not path.parent.is_dir():
-            raise FileNotFoundError(
-                f"no folder {path.parent} to write {path.name} into; make it with: mkdir -p {path.parent}"
-            )
         if path.is_dir():
             raise IsADirectoryError(
                 f"{path} is a folder; name a file in it: {path / 'name'}{[*suffixes, ''][0]}"
             )
         if suffixes and path.suffix.lower() not in suffixes:
             raise ValueError(f"cannot write {path.name!r}; end it with {', '.join(suffixes)}")
+        check_writable(path)
 
 
 def _resampling(rate: float) -> str:
@@ -526,6 +537,15 @@ def _autoencoder(geoae: Any, path: str | Path) -> Any:
     if not isinstance(model, geoae.Autoencoder):
         raise ValueError(f"{path} is a denoiser, which has no latents; train an autoencoder")
     return model
+
+
+def _check_denoiser(model: Any, path: Path) -> None:
+    """Refuse a model that was trained to repeat what it is given."""
+    if model.trained and not model.trained.get("noisy", True):
+        raise ValueError(
+            f"{path} was trained to repeat its traces, not to take noise off them; "
+            "'geoae train clean/ noise/ -o mine.safetensors' makes one that does"
+        )
 
 
 def _count(n: str) -> int | tuple[int, ...]:

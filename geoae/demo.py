@@ -53,6 +53,7 @@ def demo(
         _lines(out, seed, progress, say, facts),
         *_earthquake(out, seed, progress, say, facts),
     ]
+    say("\nDrawing the figures.")
     path = plot.report(
         out / "report.html",
         "geoae: what the latents hold, and an earthquake without its noise",
@@ -60,7 +61,7 @@ def demo(
         summary=facts,
         subtitle=f"geoae demo --seed {seed}. Every number here was computed by the run that wrote this page.",
     )
-    say(f"\nThe figures and numbers are in {path}; open it in a browser.")
+    say(f"The figures and numbers are in {path}; open it in a browser.")
     return path
 
 
@@ -100,8 +101,8 @@ def _asked(title: str, x, model, history, parameters: list[str], seed: int, say,
     text = (
         f"{x.sizes['trace']} traces of {x.sizes['time']} samples, a variational autoencoder with "
         f"{model.config['latent']} latents, the best "
-        f"of {len(history.attrs['restart_losses'])} trainings by its evidence bound. At the last "
-        f"decoder variance {_units(x, model)} latents can pay for themselves by the spectrum alone."
+        f"of {len(history.attrs['restart_losses'])} trainings by its evidence bound. The traces' spectrum "
+        f"alone has room for {_units(x, model)} active latents at the last decoder variance."
     )
     more = ((plot.history(history), "Loss terms by epoch"),)
     return latent.section(title, x, model, table, text=text, more=more)
@@ -135,7 +136,10 @@ def _earthquake(out: Path, seed: int, progress, say, facts: list) -> list[plot.S
         )
     )
     sections = [section, _as_it_is(model, stream, out, say)]
-    training = "Squared error on synthetic earthquakes that were held out (valid) and trained on (train)."
+    training = (
+        "Half the squared error of each trace and a constant, on synthetic earthquakes that were held out "
+        "(valid) and trained on (train)."
+    )
     sections.append(
         plot.Section("How the denoiser was trained", training, ((plot.history(history), "Loss by epoch"),))
     )
@@ -181,7 +185,7 @@ def _with_noise_added(model, stream: obspy.Stream, seed: int) -> tuple[plot.Sect
         "band-pass": bandpass(noisy, 1.0, 20.0),
         "spectral gate": spectral_gate(noisy),
     }
-    before = float(metrics.snr_db(clean, noisy))
+    before = round(float(metrics.snr_db(clean, noisy)), 2)  # 0 dB to seven digits would read as 2.03e-07
     rows = [
         (name, before, float(metrics.snr_db(clean, y)), float(np.mean(metrics.correlation(clean, y))))
         for name, y in results.items()

@@ -24,6 +24,8 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     ------
     FileNotFoundError
         If the folder does not exist.
+    PermissionError
+        If nothing can be written into it.
 
     Examples
     --------
@@ -35,11 +37,8 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     ['a.txt']
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"no folder {path.parent} to write {path.name} into; make it with: mkdir -p {path.parent}"
-        )
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    check_writable(path)
+    part = _part(path)
     try:
         yield part
         with part.open("rb+") as file:
@@ -47,3 +46,38 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    PermissionError
+        If nothing can be written into it.
+
+    Examples
+    --------
+    >>> check_writable("nowhere/a.txt")
+    Traceback (most recent call last):
+    FileNotFoundError: no folder nowhere to write a.txt into; make it with: mkdir -p nowhere
+    """
+    path = Path(path)
+    folder, part = path.parent, _part(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no folder {folder} to write {path.name} into; make it with: mkdir -p {folder}"
+        )
+    try:
+        part.touch()
+    except OSError as error:
+        raise PermissionError(
+            f"cannot write {path.name} into the folder {folder} ({error.strerror}); give another folder"
+        ) from error
+    part.unlink()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import obspy
@@ -291,6 +292,7 @@ def test_a_length_too_short_ends_in_one_line(vertical, tmp_path, capsys, monkeyp
             ("generate", "waves", "-o", "x.nc"),
             "nothing called 'waves'; choose from damped_oscillations, lines, arrivals, thin_beds, gathers",
         ),
+        (("generate", "liness", "-n", "3x3", "-o", "x.nc"), "nothing called 'liness'; choose from damped_"),
         (("generate", "lines", "-n", "3x", "-o", "x.nc"), "-n is ''; it is a whole number from 1 up"),
         (
             ("generate", "lines", "-o", "away/x.nc"),
@@ -433,12 +435,52 @@ def test_training_on_two_rates_is_refused_with_what_to_type(shelf, capsys, monke
         (("generate", "vae.safetensors", "-n", 2000001, "-o", "a.nc"), "makes 100000050 samples"),
         (("attribute", "vae.safetensors", "x.nc", "-p", "k"), "no parameter 'k' in x.nc; choose from slope"),
         (("attribute", "model.safetensors", "x.nc"), "is a denoiser, which has no latents"),
+        (
+            ("train", "folder", "-o", "m.safetensors"),
+            "folder is a folder; to train a denoiser give a folder of",
+        ),
     ],
 )
 def test_mistakes_of_any_kind_end_in_one_line(words, message, shelf, capsys, monkeypatch):
     before = contents(shelf)
     assert message in complaint(capsys, monkeypatch, *words)
     assert contents(shelf) == before
+
+
+def test_a_model_that_repeats_its_traces_is_refused_as_a_denoiser(shelf, capsys, monkeypatch):
+    x = geoae.synth.lines((6, 6))
+    model = geoae.autoencoder(like=x, latent=2, widths=(8,))
+    for words, noisy in (({}, False), ({"corrupt": geoae.Mask(0.25)}, True), ({"target": x}, True)):
+        geoae.fit(model, x, epochs=1, **words)
+        assert model.trained["noisy"] is noisy
+        geoae.save(model, f"{noisy}.safetensors")
+    line = complaint(capsys, monkeypatch, "denoise", "day.mseed", "-m", "False.safetensors", "-o", "a.mseed")
+    assert line.startswith("geoae: False.safetensors was trained to repeat its traces, not to take noise off")
+    assert run("denoise", "day.mseed", "-m", "True.safetensors", "-o", "a.mseed").exit_code == 0
+
+
+def test_a_folder_closed_to_the_user_is_told_before_the_work(shelf, capsys, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(geoae, "fit", refuse)
+    line = complaint(capsys, monkeypatch, "train", "x.nc", "-o", "folder/v.safetensors")
+    assert line == (
+        "geoae: cannot write v.safetensors into the folder folder (Permission denied); give another folder"
+    )
+
+
+def test_what_the_system_refuses_is_told_without_its_number(shelf, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "x.nc")
+
+    monkeypatch.setattr(xr, "load_dataarray", refuse)
+    assert complaint(capsys, monkeypatch, "info", "x.nc") == "geoae: x.nc: Permission denied"
+
+
+def test_convert_counts_channels_and_samples(shelf):
+    assert run("convert", "three.mseed", "three.nc").output == "3 channels, 3000 samples: three.nc\n"
 
 
 def test_nothing_asked_is_help(capsys, monkeypatch):

@@ -656,6 +656,19 @@ def test_report_wants_a_description_of_each_figure_and_rows_of_one_length(tmp_pa
     assert list(tmp_path.iterdir()) == []  # nothing half written
 
 
+def test_report_says_that_a_figure_came_without_words(tmp_path, table):
+    section = plot.Section("One", figures=[plot.attribution(table)])
+    with pytest.raises(TypeError, match=r"figure 1 of section 'One' is a Figure; give it as \(figure, alt\)"):
+        plot.report(tmp_path / "r.html", "Title", [section])
+
+
+def test_report_has_no_negative_zero(tmp_path):
+    rows = plot.Table(("R²",), [(-0.0001,), (0.999,)])
+    page = plot.report(tmp_path / "r.html", "Title", [plot.Section("One", tables=[rows])]).read_text("utf-8")
+    assert ">0.000<" in page
+    assert "−0.000" not in page
+
+
 def test_report_says_that_the_folder_is_missing(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no folder .*out to write report\.html into; make it with: mkdir -p"

@@ -153,7 +153,7 @@ def test_a_training_says_before_it_starts_how_many_latents_can_pay(capsys):
     largest = np.linalg.eigvalsh(np.cov(x.values.T, bias=True))
     assert largest[-1] < 1
     assert history.attrs["expected_active_units"] == 0
-    assert first == "training: by the traces' spectrum 0 of 3 latents can pay for themselves"
+    assert first == "training: the traces' spectrum has room for 0 active latents, the model has 3"
     recipe = geoae.autoencoder(like=x, latent=3, widths=(8,), posterior="diagonal")
     counts = [
         geoae.fit(recipe, x, geoae.Objective(kl=beta), epochs=1).attrs["expected_active_units"]

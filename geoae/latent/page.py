@@ -64,7 +64,7 @@ def section(
 
 
 def _what_latents_do(data: xr.DataArray, model: Autoencoder, codes: xr.Dataset) -> list[Any]:
-    """Traversals from a code that the model is sure of, and what latents add to that trace."""
+    """Traversals from a code in the middle that the model is sure of; what latents add to one far from it."""
     from .. import plot
 
     mean = codes["mean"].values
@@ -83,7 +83,8 @@ def _what_latents_do(data: xr.DataArray, model: Autoencoder, codes: xr.Dataset) 
         return [(plot.traversal(moved), "Decoded traces while one latent moves and the others stay")]
     if "channel" in data.dims:  # of one channel, which the decoder does not name
         data = data.isel(channel=0)
-    parts, trace = contributions(data.isel(trace=[sure]), model).isel(trace=0), data.isel(trace=sure)
+    odd = int(np.where(np.isfinite(far), far, -1).argmax())  # to a trace in the middle latents add nothing
+    parts, trace = contributions(data.isel(trace=[odd]), model).isel(trace=0), data.isel(trace=odd)
     drawn = plot.traversals(moved, [nearest(one, data, model) for one in moved])
     return [
         (drawn, "Decoded traces (black) while one latent moves; grey, the true trace whose code is nearest"),
@@ -105,7 +106,9 @@ def rows(table: xr.Dataset) -> "plot.Table":
             values = [
                 float(cell[v]) for v in ("kl", "r2", "p_value", "mutual_information", "spearman", "share")
             ]
-            out.append((f"z{int(cell.latent)}", str(name), *values[:2], interval, *values[2:]))
+            p = values[2]
+            shown = "–" if np.isnan(p) else f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+            out.append((f"z{int(cell.latent)}", str(name), *values[:2], interval, shown, *values[3:]))
     level = f"{100 * table.attrs.get('level', 0.95):.3g} % interval"
     header = ("latent", "parameter", "KL [nats]", "R²", level, "p", "MI [nats]", "Spearman", "share")
     note = "p: corrected for all questions; MI: mutual information; share: of the latent's variance that the "

@@ -241,7 +241,7 @@ def over_runs(table: xr.Dataset) -> Figure:
         f"{name} in {round(float(share) * count)} of {count}"
         for name, share in zip(names, table["agreement"].values, strict=True)
     )
-    figure.supxlabel(f"R² of each parameter; same answer as the kept one: {said}", fontsize="medium")
+    figure.supxlabel(f"R² of each parameter; same answer as the kept one:\n{said}", fontsize="medium")
     return figure
 
 

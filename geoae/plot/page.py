@@ -54,8 +54,9 @@ class Section:
 
     Examples
     --------
-    >>> Section("Training", "It went down.").figures
-    ()
+    >>> from matplotlib.figure import Figure
+    >>> Section("Training", "It went down.", figures=[(Figure(), "The loss by epoch")]).title
+    'Training'
     """
 
     title: str
@@ -95,8 +96,10 @@ def report(
 
     Raises
     ------
+    TypeError
+        A figure comes without its alt text.
     ValueError
-        A figure has no alt text, or a row does not have the header's length.
+        An alt text is empty, or a row does not have the header's length.
     FileNotFoundError
         The folder does not exist.
 
@@ -156,7 +159,13 @@ def _section(anchor: str, section: Section, dpi: float) -> str:
 
 
 def _picture(section: Section, index: int, dpi: float) -> str:
-    figure, alt, caption = (*section.figures[index], "")[:3]
+    given = section.figures[index]
+    if not isinstance(given, Sequence) or not 2 <= len(given) <= 3:
+        raise TypeError(
+            f"figure {index + 1} of section {section.title!r} is a {type(given).__name__}; give it as "
+            "(figure, alt), where alt says in a sentence what it shows"
+        )
+    figure, alt, caption = (*given, "")[:3]
     if not str(alt).strip():
         raise ValueError(
             f"figure {index + 1} of section {section.title!r} has no alt text; say in words what it shows"
@@ -190,7 +199,7 @@ def _column(values: Sequence[object]) -> tuple[list[str], bool]:
     cells = []
     for value in values:
         if isinstance(value, float | np.floating):
-            value = minus(f"{value:{style}}") if math.isfinite(value) else "–"
+            value = minus(f"{value:z{style}}") if math.isfinite(value) else "–"
         cells.append(_minus_sign(str(value)))
     return cells, all(map(_NUMBER.match, cells)) and set(cells) != {"–"}
 

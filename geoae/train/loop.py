@@ -216,10 +216,8 @@ def fit(
         )
     units = units_that_pay(model, plan.objective, lambda: sample(train[0], next(model.parameters())))
     if units is not None and _shown(progress):
-        latents = (
-            f"{units} of {model.config['latent']} latents" if "latent" in model.config else f"{units} latents"
-        )
-        print(f"training: by the traces' spectrum {latents} can pay for themselves", file=sys.stderr)
+        has = f", the model has {model.config['latent']}" if "latent" in model.config else ""
+        print(f"training: the traces' spectrum has room for {units} active latents{has}", file=sys.stderr)
     with _bar(restarts * epochs, progress) as advance:
         report = _report(advance, callback)
         loop = Loop(model, train, held_out, plan, keeper, report)
@@ -231,6 +229,7 @@ def fit(
     if units is not None:
         history.attrs["expected_active_units"] = units
     model.trained = _trained(data, len(train[0]), plan.objective, seed, history)
+    model.trained["noisy"] = target is not None or plan.corrupt is not None
     model.others = [_copy(model, run.weights) for run in others]
     return history
 
