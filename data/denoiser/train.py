@@ -1,10 +1,11 @@
 """Train the denoiser that comes with geoae.
 
-    python data/denoiser/train.py MIXES.npz RECORDS/ -o denoiser.safetensors
+    python data/denoiser/train.py MIXES.npz RECORDS/ MORE/ ... -o denoiser.safetensors
 
-MIXES.npz holds sig3c (event, 3, time) and sig1c (event, time) with their P samples sig3c_p and sig1c_p,
-and noise3c (trace, 3, 6000); RECORDS is a folder of MiniSEED files that begin well before an earthquake.
-README.md tells where the ones came from that the shipped weights saw.
+MIXES.npz holds sig3c (event, 3, time) and sig1c (event, time), each with P samples (sig3c_p) and stations
+(sig3c_station), and noise3c (trace, 3, 6000) with noise_station; RECORDS are folders of three-component
+records that ObsPy reads, of earthquakes or of noise. README.md tells where the ones came from that the
+shipped weights saw. With `--start` the training goes on from a model's weights, in smaller steps.
 
 The loop is not `geoae.fit`, because here clean and noisy traces are both drawn anew at each step: an event is
 turned, stretched and put somewhere else, what lies before its P wave is taken off the answer but not off the
@@ -17,12 +18,14 @@ from collections import defaultdict
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import obspy
 import torch
 from obspy.signal.trigger import recursive_sta_lta
 from scipy import signal
+from scipy.ndimage import uniform_filter1d
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
@@ -31,53 +34,130 @@ from geoae.io import ENZ
 
 RATE = 100
 STRETCHES = ((4, 5), (9, 10), (1, 1), (10, 9), (5, 4))  # in time, as if recorded at 80 to 125 Hz
+THREE = 0.85  # share of events of three components
+LOUDEST = ("RN.BAVN", 0.22)  # wind turbines, in the band of earthquakes: the hardest noise, and its share
 WEIGHTS = {"trace": 1.0, "event": 1.0, "onset": 0.15, "envelope": 0.2, "spectrum": 0.3}
 
 # ------------------------------------------------------------------------------------------------- data
 
 
-def records(folder: Path) -> tuple[list[tuple[np.ndarray, int]], list[np.ndarray]]:
-    """Events with their P sample, and noise from before P, of the three-component records in a folder."""
-    instruments: dict[tuple, dict] = defaultdict(dict)
-    for path in sorted(folder.iterdir()):
-        for trace in obspy.read(path).merge():
-            whole = not np.ma.isMaskedArray(trace.data) and trace.stats.npts >= 40 * trace.stats.sampling_rate
-            if whole and trace.stats.sampling_rate >= 40 and trace.id[-1] in ENZ:
-                start = str(trace.stats.starttime)[:16]
-                instruments[trace.id[:-1], start][ENZ[trace.id[-1]]] = trace
+def records(folder: Path) -> tuple[list[tuple[np.ndarray, int, str]], list[tuple[np.ndarray, str]]]:
+    """Events with their P sample and station, and noise with its station, of all records in a folder."""
     events, noise = [], []
-    for traces in instruments.values():
-        if len(traces) < 3:
-            continue
-        x, p, clipped = prepare(obspy.Stream([traces[i] for i in range(3)]))
-        before = x[:, 2 * RATE : max(2 * RATE, p - RATE)]
-        if p == 0 or before.shape[1] < 5 * RATE:
-            continue
-        after = x[:, p : event_end(x, p)]
-        snr_db = 10 * np.log10((after**2).mean(-1) / (before**2).mean(-1)).min()
-        if snr_db > 22 and clipped < 0.002:
-            first = max(0, p - 10 * RATE)
-            events.append((x[:, first : first + 90 * RATE], p - first))
-        if abs(before).max() < 12 * before.std():
-            firsts = range(0, before.shape[1] - 25 * RATE + 1, 30 * RATE)
-            noise += [before[:, first : first + 60 * RATE] for first in firsts]
+    for station, traces in instruments(folder):
+        x = prepare(traces)
+        if x is not None:
+            starts = onsets(x)
+            events += [(*event, station) for p in starts if (event := event_at(x, p))]
+            noise += [(piece, station) for piece in quiet(x, starts)]
     return events, noise
 
 
-def prepare(stream: obspy.Stream) -> tuple[np.ndarray, int, float]:
-    """Values at 100 Hz above 0.5 Hz, the P sample (0 if there is none), and the share of clipped samples."""
-    start, end = max(t.stats.starttime for t in stream), min(t.stats.endtime for t in stream)
-    rate = stream[2].stats.sampling_rate
+def instruments(folder: Path) -> list[tuple[str, list[obspy.Trace]]]:
+    """Station and the components E, N and Z of each record of an instrument that has all three."""
+    found: dict[tuple, dict] = defaultdict(dict)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            stream = obspy.read(path).merge()
+        except TypeError:  # what ObsPy says of a file that holds no waveforms
+            continue
+        for trace in stream:
+            whole = not np.ma.isMaskedArray(trace.data) and trace.stats.npts >= 25 * trace.stats.sampling_rate
+            if whole and trace.stats.sampling_rate >= 40 and trace.id[-1] in ENZ:
+                start = str(trace.stats.starttime)[:16]
+                found[trace.id[:-1], start][ENZ[trace.id[-1]]] = trace
+    return [
+        (f"{traces[0].stats.network}.{traces[0].stats.station}", [traces[i] for i in range(3)])
+        for traces in found.values()
+        if len(traces) == 3
+    ]
+
+
+def prepare(traces: list[obspy.Trace]) -> np.ndarray | None:
+    """Values at 100 Hz above 0.5 Hz; None if the record is short, dead or clipped."""
+    start, end = max(t.stats.starttime for t in traces), min(t.stats.endtime for t in traces)
+    rate = round(traces[2].stats.sampling_rate)
     n = int((end - start) * rate)
-    x = np.stack([t.copy().trim(start, end).data[:n].astype(float) for t in stream])
-    clipped = max((abs(c) > 0.98 * abs(c).max()).mean() for c in x)
-    ratio = Fraction(RATE / rate).limit_denominator(50)
+    if n < 25 * rate:
+        return None
+    x = np.stack([t.copy().trim(start, end).data[:n].astype(float) for t in traces])
+    largest = abs(x - np.median(x, -1, keepdims=True))
+    clipped = (largest > 0.98 * largest.max(-1, keepdims=True)).mean(-1).max()
+    if clipped > 0.003 or (np.diff(x) == 0).mean() > 0.2:
+        return None
+    ratio = Fraction(RATE, rate)
     x = signal.resample_poly(signal.detrend(x), ratio.numerator, ratio.denominator, axis=-1)
-    x = signal.sosfiltfilt(signal.butter(2, 0.5, "highpass", fs=RATE, output="sos"), x)
-    quiet = 1e-3 * abs(x[2]).std() * np.random.default_rng(0).standard_normal(x.shape[1])
-    trigger = recursive_sta_lta(x[2] + quiet, RATE // 2, 15 * RATE)
-    trigger[: 15 * RATE] = 0
-    return x, max(0, int(np.argmax(trigger > 5)) - 20), clipped
+    return signal.sosfiltfilt(signal.butter(2, 0.5, "highpass", fs=RATE, output="sos"), x)
+
+
+def onsets(x: np.ndarray) -> list[int]:
+    """Samples where something begins: STA/LTA of the components, then Akaike's criterion on their size."""
+    still = 1e-3 * x.std(-1, keepdims=True) * np.random.default_rng(0).standard_normal(x.shape)
+    trigger = np.max([recursive_sta_lta(row, RATE // 2, 10 * RATE) for row in x + still], 0)
+    trigger[: 3 * RATE] = 0
+    found, hot = [], np.flatnonzero(trigger > 4.5)
+    while len(hot):
+        first = max(0, hot[0] - 250)
+        energy = np.cumsum((x[:, first : hot[0] + 50] ** 2).sum(0))
+        k, n = np.arange(20, len(energy) - 20), len(energy)
+        before, after = energy[k] / k, (energy[-1] - energy[k]) / (n - k)
+        criterion = k * np.log(before + 1e-30) + (n - k) * np.log(after + 1e-30)
+        found.append(first + int(k[criterion.argmin()]) - 8)
+        hot = hot[hot > hot[0] + 8 * RATE]
+    return found
+
+
+def event_at(x: np.ndarray, p: int) -> tuple[np.ndarray, int] | None:
+    """A record of the event that begins at `p` until it is down in the noise again; None if it is not clear.
+
+    Clear is one that stands 15 dB above what comes before, begins sharply and grows to its peak unbroken.
+    """
+    before, rest = x[:, max(RATE, p - 15 * RATE) : p - 10], x[:, p : p + 70 * RATE]
+    if before.shape[1] < 2.5 * RATE or rest.shape[1] < 8 * RATE:
+        return None
+    floor = (before**2).sum(0).mean()
+    level = uniform_filter1d((rest**2).sum(0), 2 * RATE, mode="constant")
+    peak = int(level.argmax())
+    over = np.flatnonzero(level[peak:] < 2 * floor)
+    stop = p + (peak + int(over[0]) if len(over) else rest.shape[1])
+    if (
+        peak > 25 * RATE
+        or (level[RATE:peak] < 4 * floor).any()
+        or (rest[:, :RATE] ** 2).sum(0).mean() < 6 * floor
+    ):
+        return None
+    after = x[:, p : event_end(x[:, :stop], p)]
+    snr_db = 10 * np.log10((after**2).mean(-1) / (before**2).mean(-1)).min()
+    if stop - p < 3 * RATE or after.shape[1] < RATE or snr_db < 15:
+        return None
+    first = max(RATE, p - 10 * RATE)
+    event = x[:, first : stop + 3 * RATE] * signal.windows.tukey(
+        min(stop + 3 * RATE, x.shape[1]) - first, 0.1
+    )
+    return event, p - first
+
+
+def quiet(x: np.ndarray, starts: list[int]) -> list[np.ndarray]:
+    """Pieces of up to a minute between events, in which no second is much louder than the others."""
+    still = np.ones(x.shape[1], bool)
+    still[:RATE] = still[-RATE:] = False
+    for p in starts:
+        still[max(0, p - RATE) : p + 30 * RATE] = False
+    edges = np.flatnonzero(np.diff(np.r_[0, still.astype(int), 0]))
+    long = x.shape[1] > 10 * 60 * RATE
+    pieces = [
+        x[:, first : min(first + 60 * RATE, last)]
+        for begin, last in edges.reshape(-1, 2)
+        for first in range(begin, last - 15 * RATE, 60 * RATE)
+    ]
+    return [w for w in pieces if abs(w).max() < 12 * w.std() and steady(w)][: 20 if long else 3]
+
+
+def steady(x: np.ndarray) -> bool:
+    """Whether no second holds four times the usual power from 1 to 20 Hz, as a small earthquake would."""
+    band = signal.sosfiltfilt(signal.butter(2, (1, 20), "bandpass", fs=RATE, output="sos"), x)
+    power = uniform_filter1d((band**2).sum(0), RATE)
+    return bool(power.max() < 4 * np.median(power))
 
 
 def event_end(x: np.ndarray, p: int) -> int:
@@ -94,21 +174,35 @@ def stretched(x: np.ndarray) -> list[np.ndarray]:
     return [signal.resample_poly(x, up, down, axis=-1).astype(np.float32) for up, down in STRETCHES]
 
 
+def by_station(items: list[tuple]) -> np.ndarray:
+    """How often to draw each, so that a station counts as the root of its number of records."""
+    _, which, counts = np.unique([item[-1] for item in items], return_inverse=True, return_counts=True)
+    weights = counts[which] ** -0.5
+    return weights / weights.sum()
+
+
 class Mixes:
     """Endless noisy windows and what they should become."""
 
-    def __init__(self, mixes: Path, folder: Path, length: int, seed: int):
-        file, (events, quiet) = np.load(mixes), records(folder)
-        three = [*zip(file["sig3c"], file["sig3c_p"], strict=True), *events]
-        one = [(x[None], p) for x, p in zip(file["sig1c"], file["sig1c_p"], strict=True)]
-        self.three = len(three)
+    def __init__(self, file: Any, found: list[tuple[list, list]], length: int, seed: int):
+        three = [*zip(file["sig3c"], file["sig3c_p"], file["sig3c_station"], strict=True)]
+        three += [event for events, _ in found for event in events]
+        one = zip(file["sig1c"], file["sig1c_p"], file["sig1c_station"], strict=True)
+        one = [(x[None], p, station) for x, p, station in one]
         self.events = []
-        for x, p in three + one:
+        for x, p, _ in three + one:
             ends = event_end(x, p)
             scaled = stretched(x / rms(x[:, p:ends]))
             marks = [(p * up // down, ends * up // down) for up, down in STRETCHES]
             self.events.append(list(zip(scaled, marks, strict=True)))
-        self.pieces = [stretched(x - x.mean(-1, keepdims=True)) for x in [*file["noise3c"], *quiet]]
+        self.shares = np.r_[THREE * by_station(three), (1 - THREE) * by_station(one)]
+        noise = [*zip(file["noise3c"], file["noise_station"], strict=True)]
+        noise += [piece for _, pieces in found for piece in pieces]
+        self.pieces = [stretched(x - x.mean(-1, keepdims=True)) for x, _ in noise]
+        loudest, share = np.array([station == LOUDEST[0] for _, station in noise]), by_station(noise)
+        share[loudest] *= LOUDEST[1] / share[loudest].sum()
+        share[~loudest] *= (1 - LOUDEST[1]) / share[~loudest].sum()
+        self.noise_shares = share
         self.length, self.rng = length, np.random.default_rng(seed)
         self.frequency = np.fft.rfftfreq(length, 1 / RATE)
 
@@ -117,7 +211,7 @@ class Mixes:
 
     def piece(self) -> np.ndarray:
         """Noise from somewhere, mirrored where it is too short."""
-        pieces = self.pieces[self.rng.integers(len(self.pieces))]
+        pieces = self.pieces[self.rng.choice(len(self.pieces), p=self.noise_shares)]
         x = pieces[self.rng.integers(len(pieces))]
         first = self.rng.integers(max(x.shape[-1], round(1.3 * self.length)) - self.length + 1)
         index = (first + np.arange(self.length)) % (2 * x.shape[-1])
@@ -130,15 +224,15 @@ class Mixes:
         """Noise of unit rms: recorded, mixed, coloured, of other phases, with lines, of changing size."""
         rng, n = self.rng, self.length
         x = self.piece()
-        if self.chance(0.4):
+        if self.chance(0.45):
             x = x + rng.uniform(0.2, 1) * self.piece()
-        if self.chance(0.5):
+        if self.chance(0.6):
             spectrum = np.fft.rfft(x)
             if self.chance(0.6):
                 spectrum *= np.exp(1j * rng.uniform(0, 2 * np.pi, spectrum.shape[-1]))
             if self.chance(0.6):
                 octaves = np.log2(np.maximum(self.frequency, 0.4) / 0.4)
-                spectrum *= 10 ** (np.interp(octaves, np.linspace(0, 7, 6), rng.normal(0, 5, 6)) / 20)
+                spectrum *= 10 ** (np.interp(octaves, np.linspace(0, 7, 6), rng.normal(0, 6, 6)) / 20)
             for _ in range(rng.integers(1, 5) if self.chance(0.25) else 0):
                 line, width = np.exp(rng.uniform(np.log(0.8), np.log(40))), rng.uniform(0.02, 0.3)
                 shape = np.exp(-0.5 * ((self.frequency - line) / width) ** 2)
@@ -153,7 +247,7 @@ class Mixes:
     def event(self) -> tuple[np.ndarray, np.ndarray, int, int]:
         """An event as recorded, the same with silence before P, its P sample and its end in the window."""
         rng, n = self.rng, self.length
-        which = rng.integers(self.three) if self.chance(0.72) else rng.integers(self.three, len(self.events))
+        which = rng.choice(len(self.events), p=self.shares)
         x, (p, ends) = self.events[which][rng.integers(len(STRETCHES))]
         if len(x) == 3:
             turn = rng.uniform(0, 2 * np.pi)
@@ -167,6 +261,7 @@ class Mixes:
             x = np.stack(
                 [g * np.roll(x[0], lag) for g, lag in zip(size, rng.integers(0, 25, 3), strict=True)]
             )
+        x = self.path(x, p) if self.chance(0.3) else x
         x = x * rng.choice([-1, 1])
         cut = not self.chance(0.92)  # begun before the window
         at = -int(rng.uniform(0, 0.7) * (ends - p)) if cut else int(rng.uniform(0.02, 0.9) * n)
@@ -186,6 +281,14 @@ class Mixes:
             clean[:, ramp:at] *= np.linspace(0, 1, at - ramp)
         at = max(at, 0)
         return recorded, clean, at, min(max(ends + shift, at + 100), n)
+
+    def path(self, x: np.ndarray, p: int) -> np.ndarray:
+        """As if it had come another way: a smooth change of its spectrum and of the sizes of components."""
+        n, knots = x.shape[-1], np.linspace(0, 7, 5)
+        octaves = np.log2(np.maximum(np.fft.rfftfreq(n, 1 / RATE), 0.4) / 0.4)
+        gain = 10 ** (np.interp(octaves, knots, self.rng.normal(0, 3, 5)) / 20)
+        y = np.fft.irfft(np.fft.rfft(x) * gain, n) * 10 ** (self.rng.normal(0, 1.5, (len(x), 1)) / 20)
+        return y * (rms(x[:, p:]) / rms(y[:, p:]))
 
     def window(self) -> tuple[np.ndarray, np.ndarray, int, int]:
         """What is seen, what is wanted, the P sample (-1 without an event) and the end of the event."""
@@ -307,7 +410,7 @@ def orthogonal(x: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-def train(network: nn.Module, phases: list[tuple[Mixes, int]], batch: int = 16) -> None:
+def train(network: nn.Module, phases: list[tuple[Mixes, int]], size: float = 1.0, batch: int = 16) -> None:
     """Minimise the weighted terms, phase by phase; the weights at the end are a running mean."""
     matrices = [w for name, w in network.named_parameters() if w.ndim > 1 and "leave" not in name]
     matrices = [w for w in matrices if w.shape[1] > 1 and w.requires_grad]
@@ -317,7 +420,7 @@ def train(network: nn.Module, phases: list[tuple[Mixes, int]], batch: int = 16) 
     total, step = sum(steps for _, steps in phases), 0
     for mixes, steps in phases:
         for _ in range(steps):
-            share = min(1, step / total / 0.03 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * step / total))
+            share = size * min(1, step / total / 0.03 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * step / total))
             adam.param_groups[0]["lr"] = 2e-3 * share
             x, clean, p, ends = mixes.batch(batch)
             with torch.autocast("cpu", torch.bfloat16):
@@ -355,8 +458,9 @@ def learn_spread(network: geoae.nn.MaskNet, mixes: Mixes, steps: int, batch: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("mixes", type=Path, help="npz of clean events and noise")
-    parser.add_argument("records", type=Path, help="folder of MiniSEED records of earthquakes")
+    parser.add_argument("records", type=Path, nargs="+", help="folders of three-component records")
     parser.add_argument("-o", "--out", type=Path, default=Path("denoiser.safetensors"))
+    parser.add_argument("--start", type=Path, help="go on from this model's weights")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)
     words = parser.parse_args()
@@ -364,9 +468,14 @@ def main() -> None:
     torch.set_num_threads(1)  # two are slower on a network this small
     model = geoae.denoiser(6000, channels=3, sigma="predicted", seed=words.seed)
     model.network.spread.requires_grad_(False)
-    short = Mixes(words.mixes, words.records, 3200, words.seed)  # more events an hour
-    long = Mixes(words.mixes, words.records, 6000, words.seed + 1)
-    train(model.network, [(short, words.steps * 3 // 4), (long, words.steps // 4)])
+    file, found = np.load(words.mixes), [records(folder) for folder in words.records]
+    long = Mixes(file, found, 6000, words.seed + 1)
+    if words.start:
+        model.load_state_dict(geoae.load(words.start).state_dict())
+        train(model.network, [(long, words.steps)], size=0.6)
+    else:
+        short = Mixes(file, found, 3200, words.seed)  # more events an hour
+        train(model.network, [(short, words.steps * 3 // 4), (long, words.steps // 4)])
     model.network.requires_grad_(False).spread.requires_grad_(True)
     learn_spread(model.network, long, min(300, words.steps))
     model.trained = {
