@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from importlib.metadata import version
 from numbers import Real
 from typing import Any
@@ -289,7 +290,7 @@ class Loop:
 
     def restarts(self, count: int, seed: int, going_on: bool) -> None:
         """Run as often as asked, from where the checkpoint left off, into ``keeper.finished``."""
-        self.draws = 8 if count > 1 else 1
+        self.draws = 8 if count > 1 and getattr(self.model, "variational", False) else 1
         if (
             count > 1
             and not self.held_out
@@ -450,11 +451,12 @@ class Loop:
         return torch.from_numpy(self.plan.corrupt(x.cpu().numpy(), rng)).to(x)  # type: ignore[misc]
 
     def judged(self, seed: int) -> float:
-        """Loss over all traces, for which restarts draw several times, lest luck decide between them."""
-        draws = [self.evaluate(self.train, seed_of(seed, JUDGE, draw))["loss"] for draw in range(self.draws)]
-        return sum(draws) / len(draws)
+        """Loss over all traces, with several draws of each code between restarts, lest luck decide."""
+        goal = self.plan.objective
+        several = Step(self.model, replace(goal, samples=goal.samples * self.draws), self.plan.precision)
+        return self.evaluate(self.train, seed_of(seed, JUDGE), several)["loss"]
 
-    def evaluate(self, pair: Pair, seed: int) -> dict[str, float]:
+    def evaluate(self, pair: Pair, seed: int, step: Step | None = None) -> dict[str, float]:
         """Loss and terms over all traces as the model is used, with the same draws at every call."""
         self.model.eval()
         x, y = pair
@@ -463,13 +465,13 @@ class Loop:
         pairs = (
             ((goal, goal) for goal in goals) if y is x else zip(pieces(x, self.like, 512), goals, strict=True)
         )
-        for step, (given, goal) in enumerate(pairs):
+        for i, (given, goal) in enumerate(pairs):
             if self.plan.corrupt is not None:
-                given = self.corrupted(given, seed, step)
-            net.reseed(goal.device, seed + step)
+                given = self.corrupted(given, seed, i)
+            net.reseed(goal.device, seed + i)
             # the contractive term is itself a derivative
             with torch.set_grad_enabled(bool(self.plan.objective.contractive)):
-                loss, terms = self.step(given, goal, 1.0, None)
+                loss, terms = (step or self.step)(given, goal, 1.0, None)
             seen.append((len(goal), _numbers(loss, terms)))
         return _means(seen)
 
