@@ -12,7 +12,7 @@ from ..dist import Gaussian, Point
 from ..model import Autoencoder
 from ..objective import Objective
 from .data import in_memory
-from .loop import fit
+from .fitting import fit
 
 
 def fit_stacked(
