@@ -74,33 +74,34 @@ class Block:
     def __init__(self, room: int) -> None:
         self.room = room
         self.pieces: list[np.ndarray] = []
-        self.free, self.address = np.empty(0), 0
+        self.memory, self.used, self.address = np.empty(0), 0, 0
 
     def take(self, count: int, kind: bytes) -> int:
         """Address for so many samples of a type of libmseed's; where it found no type there are none."""
         dtype = DTYPES.get(kind)
         if dtype is None:
             count, dtype = 0, np.dtype(float)
-        if dtype != self.free.dtype or count > len(self.free):
-            self.free = np.empty(max(count, int(SPARE * self.room)), dtype)
-            self.address, self.room = self.free.ctypes.data, 0
-        address = self.address
-        self.pieces.append(self.free[:count])
-        self.free, self.address = self.free[count:], address + count * dtype.itemsize
-        return address
+        begin, end = self.used, self.used + count
+        if dtype != self.memory.dtype or end > len(self.memory):
+            self.memory = np.empty(max(count, int(SPARE * self.room)), dtype)
+            self.address, self.room = self.memory.ctypes.data, 0
+            begin, end = 0, count
+        self.pieces.append(self.memory[begin:end])
+        self.used = end
+        return self.address + begin * dtype.itemsize
 
 
 def _segments(ids: Any, pieces: Iterator[np.ndarray], size: int) -> Iterator[Segment]:
     """What libmseed's lists tell of the segments; equal headers are one object."""
-    headers: dict[tuple, dict[str, Any]] = {}
     while ids:
+        headers: dict[tuple, dict[str, Any]] = {}
         one = ids.contents
         codes = {name: getattr(one, name).strip().decode("ascii") for name in CODES}
         seed_id, quality = ".".join(codes.values()), one.dataquality.decode("ascii")
         segment = one.firstSegment
         while segment:
             x = segment.contents
-            key = one.dataquality, seed_id, x.recordcnt, x.encoding, x.byteorder, x.reclen
+            key = x.recordcnt, x.encoding, x.byteorder, x.reclen
             if key not in headers:
                 about = {
                     "dataquality": quality,
