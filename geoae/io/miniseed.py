@@ -19,7 +19,7 @@ from .segment import Segment
 LEAST = 128  # bytes of a record
 COUNTED = 2**31 - 2**20  # bytes or samples that libmseed counts up to
 SPARE = (
-    2.25  # times the memory that is needed, none of it touched: there, integers can become floats if need be
+    2.25  # times the memory needed, the rest untouched: where there are gaps, integers become floats in it
 )
 DATA = np.frombuffer(b"DRQM", np.int8)  # what stands in a record of data behind its number
 DENSEST = 2  # samples per byte: more than the seven in a word of Steim-2
@@ -42,7 +42,7 @@ def miniseed(content: np.ndarray) -> list[Segment] | None:
     if about.get("encoding", 11) not in ENCODINGS:
         return None
     length = about["record_length"]
-    if len(content) % length:
+    if length < LEAST or len(content) % length:
         return None
     heads = content.reshape(-1, length)[:, :32].copy()
     npts = heads[:, 30:32].copy().view(f"{about['byteorder']}u2")[:, 0]
