@@ -402,7 +402,11 @@ def main() -> None:
         sys.exit(end.exit_code)
     except KeyboardInterrupt as stop:
         notes = getattr(stop, "__notes__", ["stopped"])
-        _end(130, *(note.replace("resume=True", "--resume") for note in notes))
+        # The model that Python code still holds is gone when the command ends.
+        without = (
+            note.replace("the model has the best weights so far", "no model was written") for note in notes
+        )
+        _end(130, *(note.replace("resume=True", "--resume") for note in without))
     except UsageError as error:
         asked = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
         _end(2, error.format_message().rstrip(".") + asked)

@@ -206,7 +206,7 @@ def test_a_training_that_is_stopped_can_be_resumed(tmp_path):
     finally:
         job.kill()
     assert job.returncode == 130
-    assert f"--resume goes on from {state}" in complaint
+    assert f"; no model was written; --resume goes on from {state}" in complaint
     (line,) = complaint.splitlines()
     assert line.startswith("geoae: stopped at step ")
     assert state.exists()
