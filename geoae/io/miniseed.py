@@ -18,9 +18,7 @@ from .segment import Segment
 
 LEAST = 128  # bytes of a record
 COUNTED = 2**31 - 2**20  # bytes or samples that libmseed counts up to
-SPARE = (
-    2.25  # times the memory needed, the rest untouched: where there are gaps, integers become floats in it
-)
+SPARE = 2.25  # times the memory needed: where there are gaps, integers become floats in the rest of it
 DATA = np.frombuffer(b"DRQM", np.int8)  # what stands in a record of data behind its number
 DENSEST = 2  # samples per byte: more than the seven in a word of Steim-2
 CODES = ("network", "station", "location", "channel")
