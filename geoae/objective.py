@@ -7,6 +7,7 @@ A term looks at a `geoae.model.Trip`, one pass of a batch through a model, and g
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -312,8 +313,7 @@ class Objective:
             raise ValueError(f"samples is {self.samples}; it is the number of draws of each code, 1 or more")
         if self.probes < 0:
             raise ValueError(f"probes is {self.probes}; it is a number of draws, or 0 for the exact norm")
-        names = ("reconstruction", "kl", "l1", "activity", *(f"sparse_{kind}" for kind in DISTANCES))
-        weights = {name: getattr(self, name) for name in (*names, "contractive", "l2")}
+        weights = {name: getattr(self, name) for name in TERMS}
         weights |= {name: weight for name, (weight, _) in self.extra.items()}
         weights["kl"] = _at(self.kl, 1.0)
         object.__setattr__(self, "_weights", {name: weight for name, weight in weights.items() if weight})
@@ -348,12 +348,10 @@ class Objective:
         noise : Tensor, optional
             What the draws are made of, see `geoae.model.Model.trip`.
         """
-        watch = bool(self.extra or self.activity or self.sparse_kl or self.sparse_l1 or self.sparse_l2)
+        watch = not self._weights.keys() <= UNWATCHED
         derive = bool(self.contractive)
         trip = model.trip(x, target, samples=self.samples, differentiable=derive, watch=watch, noise=noise)
-        means = {name: self.term(name, model)(trip).mean() for name in self._weights if name != "l2"}
-        if self.l2:
-            means["l2"] = sum_of_squares(model)
+        means = {name: self.term(name, model)(trip).mean() for name in self._weights}
         return self.total(means, share), means
 
     def total(self, means: Mapping[str, Tensor], share: float = 1.0) -> Tensor:
@@ -364,21 +362,7 @@ class Objective:
 
     def term(self, name: str, model: Model) -> Term:
         """Return the function of a trip behind a name, with this objective's settings in it."""
-        if name in self.extra:
-            return self.extra[name][1]
-        if name.startswith("sparse_"):
-            kind = name.removeprefix("sparse_")
-            return lambda trip: sparsity(trip, kind, self.rho, self.layer_weights, self.mean_over)
-        if name == "contractive":
-            weight = None if self.probes else _one_sigmoid_layer(model)
-            if weight is not None:
-                return lambda trip: contractive_closed(trip, weight)
-            return lambda trip: contractive(trip, self.probes)
-        if name == "kl" and self.free_bits:
-            return lambda trip: kl_with_free_bits(trip, self.free_bits)
-        if name == "activity":
-            return lambda trip: activity(trip, self.layer_weights)
-        return {"reconstruction": reconstruction, "kl": kl, "l1": l1}[name]
+        return self.extra[name][1] if name in self.extra else TERMS[name](self, model)
 
     def weights_at(self, share: float) -> dict[str, float]:
         """Weights after a share of the run, of every term that counts at its end."""
@@ -393,6 +377,17 @@ def _at(weight: float | WarmUp | Cyclic, share: float) -> float:
     return weight if isinstance(weight, int | float) else weight.at(share)
 
 
+def _sparsity(own: Objective, kind: str) -> Term:
+    return lambda trip: sparsity(trip, kind, own.rho, own.layer_weights, own.mean_over)
+
+
+def _contractive(own: Objective, model: Model) -> Term:
+    weight = None if own.probes else _one_sigmoid_layer(model)
+    if weight is not None:
+        return lambda trip: contractive_closed(trip, weight)
+    return lambda trip: contractive(trip, own.probes)
+
+
 def _one_sigmoid_layer(model: Model) -> Tensor | None:
     """Weight of an encoder that is one sigmoid layer and nothing else."""
     if not (isinstance(model, Autoencoder) and isinstance(model.posterior, Point)):
@@ -400,3 +395,18 @@ def _one_sigmoid_layer(model: Model) -> Tensor | None:
     layers = [*model.encoder.children(), *model.posterior.children()]
     kinds = [type(layer) for layer in layers]
     return layers[1].weight if kinds == [nn.Flatten, nn.Linear, nn.Sigmoid] else None  # type: ignore[return-value]
+
+
+# What the weight of this name in an objective switches on, given its settings and the model.
+TERMS: dict[str, Callable[[Objective, Model], Term]] = {
+    "reconstruction": lambda own, model: reconstruction,
+    "kl": lambda own, model: partial(kl_with_free_bits, free=own.free_bits) if own.free_bits else kl,
+    "l1": lambda own, model: l1,
+    "activity": lambda own, model: partial(activity, weights=own.layer_weights),
+    "sparse_kl": lambda own, model: _sparsity(own, "kl"),
+    "sparse_l1": lambda own, model: _sparsity(own, "l1"),
+    "sparse_l2": lambda own, model: _sparsity(own, "l2"),
+    "contractive": _contractive,
+    "l2": lambda own, model: lambda trip: sum_of_squares(model),
+}
+UNWATCHED = {"reconstruction", "kl", "l1", "contractive", "l2"}  # these do not look at a trip's activations

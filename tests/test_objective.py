@@ -1,5 +1,7 @@
 """Terms of the objective against torch and closed forms."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,14 @@ def test_terms_that_need_a_code_say_so():
         Objective(kl=1)(geoae.autoencoder(64), x)
     with pytest.raises(ValueError, match="l1 acts on a code, and a denoiser with skips has none"):
         Objective(l1=1)(geoae.denoiser(64, channels=1, kind="time"), x)
+
+
+def test_every_weight_switches_a_term_on():
+    settings = {"free_bits", "samples", "rho", "layer_weights", "mean_over", "probes", "extra"}
+    weights = {f.name for f in fields(Objective) if f.init} - settings
+    model = geoae.autoencoder(20, posterior="diagonal", activation="sigmoid")
+    _, terms = Objective(**dict.fromkeys(weights, 0.5))(model, torch.randn(4, 1, 20))
+    assert terms.keys() == weights  # a word that is missing here is missing in objective.TERMS
 
 
 def test_weights_are_plain_numbers():
