@@ -15,6 +15,7 @@ import numpy as np
 import obspy
 import pytest
 from obspy import Stream, Trace, UTCDateTime
+from obspy.core.util.base import ENTRY_POINTS
 
 from geoae.io import ReadError, decode, formats, read, read_stream, read_tree, to_stream, worker
 from geoae.io.formats import detect
@@ -93,6 +94,12 @@ def test_formats_are_told_as_obspy_tells_them(corpus):
             assert detect(OBSPY / name) == traces[0].stats._format, name
     told = {traces[0].stats._format for traces in corpus.values() if traces}
     assert len(told) == 30  # of ObsPy's 31 formats, all but PICKLE
+
+
+def test_every_sign_has_a_reader():
+    unread = formats.SIGNS.keys() - ENTRY_POINTS["waveform"].keys() - formats.LABELLED
+    assert unread == decode.READERS.keys()  # what ObsPy has no reader for has one of ours, and no other has
+    assert formats.SAFE | formats.GUESSED | formats.GATHERS | formats.LABELLED <= formats.SIGNS.keys()
 
 
 def test_what_is_no_waveform_has_no_format(tmp_path):

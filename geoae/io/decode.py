@@ -19,7 +19,7 @@ import numpy as np
 import obspy
 from obspy.core.util.base import ENTRY_POINTS
 
-from .formats import OWN, SAFE, SIGNS, detect, is_pickle
+from .formats import LABELLED, SAFE, SIGNS, detect, is_pickle
 from .hearing import ReadError, line, listening
 from .miniseed import miniseed
 from .promises import held_against_promise
@@ -58,7 +58,7 @@ def decode(path: Path, *, strict: bool = False) -> Decoded:
     with _parts(path) as parts:
         for part in parts:
             form = detect(part) or _foreign(part)
-            if form is None or form in OWN - {"MSEED3"}:
+            if form is None or form in LABELLED:
                 continue
             segments, told = _decoded(part, form, path)
             found.segments += segments
@@ -79,7 +79,7 @@ def decode_here(path: Path, form: str) -> tuple[list[Segment], list[str]]:
         segments = miniseed(np.memmap(path, np.int8, mode="c")) if form == "MSEED" else None
     if segments is None:
         with listening() as told:
-            stream = _mseed3(path) if form == "MSEED3" else _obspy(path, form)
+            stream = READERS[form](path) if form in READERS else _obspy(path, form)
             traces = plain_traces(stream)
         for trace in traces:
             if trace.stats.npts != len(trace.data):
@@ -122,6 +122,9 @@ def _mseed3(path: Path) -> list[obspy.Trace]:
     return traces
 
 
+READERS: dict[str, Callable[[Path], list[obspy.Trace]]] = {"MSEED3": _mseed3}  # of what ObsPy does not read
+
+
 def _decoded(part: Path, form: str, path: Path) -> tuple[list[Segment], list[str]]:
     try:
         return read_apart(part, form) if _apart(part, form) else decode_here(part, form)
@@ -156,7 +159,7 @@ def _hint(parts: list[Path]) -> str:
     if any(is_pickle(part) for part in parts):
         return ": it is a pickle (PICKLE), which runs the code it holds and so is never read"
     form = detect(parts[0]) if parts else None
-    return f" (it is {form}; open it with geoae.read)" if form in OWN else " (pickles are never read)"
+    return f" (it is {form}; open it with geoae.read)" if form in LABELLED else " (pickles are never read)"
 
 
 # ---------------------------------------------------------------- compressed files

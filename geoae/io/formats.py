@@ -23,7 +23,7 @@ GATHERS = frozenset({"SEGY", "SU"})  # many traces of one shot or line rather th
 GUESSED = frozenset(
     {"MSEED", "GSE1", "GSE2", "SLIST", "TSPAIR", "SH_ASC", "Q", "KNET", "SEG2", "Y", "PDAS", "SAC", "MSEED3"}
 )
-OWN = frozenset({"MSEED3", "HDF5", "NETCDF", "NPZ", "CSV", "ZARR", "SEISBENCH"})  # not ObsPy's
+LABELLED = frozenset({"HDF5", "NETCDF", "NPZ", "CSV"})  # no recorder's own: read by io/labelled.py
 
 
 class Look:
@@ -62,7 +62,7 @@ def detect(path: Path) -> str | None:
     Returns
     -------
     str or None
-        ObsPy's name of the format, or one of ``OWN``.
+        ObsPy's name of the format; a name of ours for what ObsPy does not read.
 
     Examples
     --------

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from ..arrays import sample_times
-from .formats import detect
+from .formats import LABELLED, detect
 from .hearing import ReadError, line
 
 LARGE = 2**31  # bytes; beyond it a file must hold at least a thousandth of what it says
@@ -31,7 +31,7 @@ def labelled_format(path: Path) -> str | None:
             return "SEISBENCH"
         return None
     form = detect(path) if path.is_file() and path.stat().st_size else None
-    return form if form in ("HDF5", "NETCDF", "NPZ", "CSV") else None
+    return form if form in LABELLED else None
 
 
 def read_labelled(path: Path, form: str, *, lazy: bool = False) -> xr.DataArray:
