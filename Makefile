@@ -3,6 +3,7 @@
 #   make demo     the main job, about a minute; ends with out/report.html
 #   make test     the tests and docstring examples
 #   make book     the course book, executed, into book/_build/html
+#   make chapter NAME=lines    one chapter of it, while you write
 #   make student notebooks pdf zip    its other editions: without solutions, as notebooks, one PDF, the site
 #   make jb2      builds the sources with Jupyter Book 2 as well (needs node)
 #   make pages    the built book in a headless Chromium
@@ -43,7 +44,7 @@ INSTALL := $(PIP) install -qq --constraint $(CONSTRAINTS)
 # Two threads on models this small are many times slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: demo test book student notebooks pdf zip jb2 pages lint format clean
+.PHONY: demo test book chapter student notebooks pdf zip jb2 pages lint format clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -52,7 +53,7 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "Running the tests and the docstring examples"
-	@$(ONE_THREAD) $(BIN)/python -m pytest -m "not browser and not slow and not gpu"
+	@$(ONE_THREAD) $(BIN)/python -m pytest
 
 # The execution cache knows the text of a chapter only, so a change of the package, of the machinery or of an
 # installed version throws the cache away.
@@ -64,6 +65,9 @@ book: $(BOOK_READY)
 	@echo "Building the book, running each chapter that changed"
 	@$(ONE_THREAD) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build -W -n --keep-going book
 	@echo "Open book/_build/html/index.html"
+
+chapter: $(BOOK_READY)
+	@$(ONE_THREAD) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python book/tools/editions.py chapter $(NAME)
 
 student pdf zip: book
 student notebooks pdf zip: $(BOOK_READY)

@@ -1,4 +1,7 @@
-"""The book's other editions, into book/_build: `python book/tools/editions.py student|notebooks|pdf|zip`."""
+"""The book's other editions, into book/_build: `python book/tools/editions.py student|notebooks|pdf|zip`.
+
+And one chapter of it, for who writes one: `python book/tools/editions.py chapter NAME`.
+"""
 
 import shutil
 import subprocess
@@ -19,19 +22,42 @@ TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 
 
+def build(edition, config, *options, **how):
+    """Build the site by another configuration, into a folder of its own: its first page, and how that ended."""
+    folders = dict.fromkeys(config["sphinx"]["local_extensions"], str(BOOK / "_ext"))
+    sphinx = config["sphinx"] | {"local_extensions": folders}
+    path = BUILD / f"{edition}.yml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(config | {"sphinx": sphinx}), encoding="utf-8")
+    run = ["jupyter-book", "build", "-n", "--keep-going", *options, "--config", str(path)]
+    run += ["--path-output", str(BUILD / edition), str(BOOK)]
+    return BUILD / edition / "_build" / "html" / "index.html", subprocess.run(run, **how)
+
+
 def student():
     """The site without solutions, from the same sources and the same execution cache."""
-    config = CONFIG | {"title": f"{CONFIG['title']} (student edition)"}
-    config["execute"] = CONFIG["execute"] | {"cache": str(BUILD / ".jupyter_cache")}
-    config["sphinx"]["config"] |= {"hide_solutions": True}
-    config["sphinx"]["local_extensions"] = dict.fromkeys(
-        config["sphinx"]["local_extensions"], str(BOOK / "_ext")
-    )
-    path = BUILD / "student.yml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    run = ["jupyter-book", "build", "-W", "-n", "--keep-going", "--config", str(path)]
-    subprocess.run([*run, "--path-output", str(BUILD / "student"), str(BOOK)], check=True)
-    return BUILD / "student" / "_build" / "html" / "index.html"
+    words = {"cache": str(BUILD / ".jupyter_cache")}
+    config = CONFIG | {
+        "title": f"{CONFIG['title']} (student edition)",
+        "execute": CONFIG["execute"] | words,
+        "sphinx": CONFIG["sphinx"] | {"config": CONFIG["sphinx"]["config"] | {"hide_solutions": True}},
+    }
+    return build("student", config, "-W", check=True)[0]
+
+
+def chapter(name=""):
+    """One chapter, executed; the others stand beside it as they are written, and their warnings are left out."""
+    if name not in PAGES:
+        sys.exit(f"no chapter {name!r} in book/_toc.yml; add it there or choose from {', '.join(PAGES)}")
+    others = [page for page in PAGES if page != name]
+    execute = {"execute_notebooks": "force", "exclude_patterns": [f"{page}.*" for page in others]}
+    config = CONFIG | {"execute": CONFIG["execute"] | execute}
+    index, run = build("chapter", config, "--all", "-q", stderr=subprocess.PIPE, text=True)
+    told = [line for line in run.stderr.splitlines() if not any(f"/{page}.md:" in line for page in others)]
+    print(*told, sep="\n", file=sys.stderr)
+    if run.returncode:
+        sys.exit(run.returncode)
+    return index.with_name(f"{name}.html")
 
 
 def first_cells(name):
@@ -83,5 +109,6 @@ def site_zip():
 
 
 if __name__ == "__main__":
-    made = {"student": student, "notebooks": notebooks, "pdf": pdf, "zip": site_zip}[sys.argv[1]]()
+    editions = {"student": student, "notebooks": notebooks, "pdf": pdf, "zip": site_zip, "chapter": chapter}
+    made = editions[sys.argv[1]](*sys.argv[2:])
     print(made.relative_to(BOOK.parent))
