@@ -23,7 +23,7 @@ PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in 
 
 
 def build(edition, config, *options, **how):
-    """Build the site by another configuration, into a folder of its own: its first page, and how that ended."""
+    """Build the site by another configuration, in a folder of its own: its first page, how that ended."""
     folders = dict.fromkeys(config["sphinx"]["local_extensions"], str(BOOK / "_ext"))
     sphinx = config["sphinx"] | {"local_extensions": folders}
     path = BUILD / f"{edition}.yml"
@@ -46,7 +46,7 @@ def student():
 
 
 def chapter(name=""):
-    """One chapter, executed; the others stand beside it as they are written, and their warnings are left out."""
+    """One chapter, executed; the others stand beside it as they are written, without their warnings."""
     if name not in PAGES:
         sys.exit(f"no chapter {name!r} in book/_toc.yml; add it there or choose from {', '.join(PAGES)}")
     others = [page for page in PAGES if page != name]
