@@ -108,7 +108,7 @@ def report(kept: dict) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("geoae", "torch", "numpy"))
     return f"""# Which latent captures what
 
-Written by `python tests/benchmarks/latents.py` (half an hour of CPU time, one thread) on {date.today()};
+Written by `python tests/benchmarks/latents.py` (25 minutes of CPU time, one thread) on {date.today()};
 {versions}.
 
 | traces | single trainings | best of four | R2 of b, k (slope, intercept) | leak | other KL | CPU s, four |
