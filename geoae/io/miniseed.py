@@ -22,6 +22,9 @@ SPARE = 2.25  # times the memory needed: where there are gaps, integers become f
 DATA = np.frombuffer(b"DRQM", np.int8)  # what stands in a record of data behind its number
 DENSEST = 2  # samples per byte: more than the seven in a word of Steim-2
 CODES = ("network", "station", "location", "channel")
+# 64 KiB behind the 100 MB or so in which libmseed holds the records of a day: else the C library hands that
+# back to the system after each file, and to fetch it again costs a third of the reading.
+ANCHOR: list[np.ndarray] = []
 DTYPES = {kind: np.dtype(one) for kind, one in DATATYPES.items()}
 TYPES = clibmseed.lib.readMSEEDBuffer.argtypes
 KNOWN = len(TYPES) == 9  # of the arguments it has in ObsPy 1.5
@@ -39,12 +42,9 @@ def miniseed(content: np.ndarray) -> list[Segment] | None:
     about = get_record_information(io.BytesIO(content[: 2**20].tobytes()))
     if about.get("encoding", 11) not in ENCODINGS:
         return None
-    length = about["record_length"]
-    if length < LEAST or len(content) % length:
+    room = _promised(content, about["record_length"], about["byteorder"])
+    if room is None:
         return None
-    heads = content.reshape(-1, length)[:, :32].copy()
-    npts = heads[:, 30:32].copy().view(f"{about['byteorder']}u2")[:, 0]
-    room = int(npts.sum(dtype=np.int64, where=np.isin(heads[:, 6], DATA)))  # others are blank
     if room > DENSEST * len(content):  # libmseed would take the memory for them before it looks
         raise ReadError(f"its records promise {room} samples, more than {len(content)} bytes can hold")
     if room > COUNTED:
@@ -66,6 +66,15 @@ def miniseed(content: np.ndarray) -> list[Segment] | None:
         clibmseed.lil_free(found)
 
 
+def _promised(content: np.ndarray, length: int, order: str) -> int | None:
+    """Samples that the headers of all records speak of; None if the records are not as long as the first."""
+    if length < LEAST or len(content) % length:
+        return None
+    records = content.reshape(-1, length)
+    npts = records[:, 30:32].copy().view(f"{order}u2")[:, 0]
+    return int(npts.sum(dtype=np.int64, where=np.isin(records[:, 6], DATA)))  # others are blank
+
+
 class Block:
     """Memory for all samples of a file, given out segment by segment."""
 
@@ -83,6 +92,7 @@ class Block:
         if dtype != self.memory.dtype or end > len(self.memory):
             self.memory = np.empty(max(count, int(SPARE * self.room)), dtype)
             self.address, self.room = self.memory.ctypes.data, 0
+            ANCHOR[:] = [np.empty(2**16, np.uint8)]
             begin, end = 0, count
         self.pieces.append(self.memory[begin:end])
         self.used = end
