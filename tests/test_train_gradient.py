@@ -10,6 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import geoae
+from geoae.dist import Point
 from geoae.nn import ACTIVATIONS
 from geoae.train.gradient import ByHand, plain
 
@@ -104,6 +105,7 @@ CHANGES = {
     "a parametrised weight": lambda m: nn.utils.parametrizations.weight_norm(m.encoder[1]),
     "a scale that learns": lambda m: m.scale.register_parameter("own", nn.Parameter(torch.ones(()))),
     "a sigma held for each sample": lambda m: setattr(m, "likelihood", geoae.dist.Gaussian(shape=(2, 6))),
+    "a posterior of another class": lambda m: setattr(m, "posterior", type("Own", (Point,), {})(5, 3)),
     "an encoder of another class": lambda m: setattr(m, "encoder", nn.Sequential(*m.encoder)),
 }
 WORDS = {
@@ -136,6 +138,8 @@ def test_other_models_are_left_to_autograd(words):
 def test_other_terms_are_left_to_autograd(term):
     assert not plain(built(), geoae.Objective(**{term: TERMS[term]}))
     assert not plain(built(posterior="diagonal"), geoae.Objective(kl=1.0, free_bits=0.1))
+    own = {"reconstruction": (1.0, lambda trip: trip.p.mean.square())}
+    assert not plain(built(), geoae.Objective(extra=own))
 
 
 def test_what_autocast_would_change_is_left_to_autograd():
