@@ -122,6 +122,14 @@ def test_a_missing_component_is_named(three):
         denoise(obspy.read().select(component="[ZN]"), three)
 
 
+def test_a_fourth_component_is_named(three):
+    stream = obspy.read()
+    stream += stream.select(component="Z").copy()
+    stream[3].stats.channel = "EHH"
+    with pytest.raises(ValueError, match=r"has BW.RJOB..EHE, .*EHH; leave out those that are none of them"):
+        denoise(stream, three)
+
+
 def test_two_instruments_go_their_own_ways(three):
     stream = obspy.read()
     other = stream.copy()

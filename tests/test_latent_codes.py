@@ -59,6 +59,11 @@ def test_traces_of_another_length_are_refused(vae, oscillations):
             ask_of(oscillations.isel(time=slice(40)), vae)
 
 
+def test_traces_without_labels_are_refused(vae, oscillations):
+    with pytest.raises(TypeError, match=r"data is a ndarray; wanted labelled traces, such as xr.DataArray"):
+        geoae.encode(oscillations.values, vae)
+
+
 def test_a_denoiser_has_no_latents(denoiser, oscillations):
     with pytest.raises(TypeError, match="a Denoiser has no latents"):
         geoae.encode(oscillations, denoiser)

@@ -195,9 +195,11 @@ def _instruments(ids: Sequence[str], job: Job, partial: bool) -> list[list[int |
         members.sort(key=lambda i: _rank(ids[i][-1:], order))
         if len(members) > count or (len(members) < count and not partial):
             found = ", ".join(ids[i] for i in members)
+            few = "give all of them, take what is there with partial=True"
+            what = "leave out those that are none of them" if len(members) > count else few
             raise ValueError(
                 f"model takes {count} components together, instrument {name or 'of this record'}? has {found}"
-                "; give all of them, take what is there with partial=True, or use a one-component model"
+                f"; {what}, or use a one-component model"
             )
     return [
         _placed(members, [_rank(ids[i][-1:], order)[0] for i in members], count)

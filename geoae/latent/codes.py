@@ -39,6 +39,9 @@ def encode(
     if not isinstance(model, torch.nn.Module):
         return xr.concat([encode(data, run, batch=batch) for run in model], "run", combine_attrs="override")
     _needs_code(model)
+    if not isinstance(data, xr.DataArray):
+        wanted = "xr.DataArray(values, dims=('trace', 'time'))"
+        raise TypeError(f"data is a {type(data).__name__}; wanted labelled traces, such as {wanted}")
     if "trace" not in data.dims:
         data = data.expand_dims("trace")
     x = _fitting(data, model)
