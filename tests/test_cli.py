@@ -553,10 +553,12 @@ def test_a_name_that_looks_like_markup_is_printed_as_it_is(shelf, monkeypatch):
 
 
 def test_a_record_without_samples_is_called_that(shelf, capsys, monkeypatch):
-    empty = obspy.Stream([obspy.Trace(header={"channel": "HHZ"})])
-    monkeypatch.setattr(obspy, "read", lambda *_, **__: empty)
-    line = complaint(capsys, monkeypatch, *DENOISE, "-o", "a.mseed")
-    assert "day.mseed holds no samples, only headers" in line
+    obspy.Trace(np.arange(9), {"channel": "HHZ"}).write("header.mseed", "MSEED", reclen=512)
+    record = bytearray((shelf / "header.mseed").read_bytes())
+    record[30:32] = bytes(2)  # the number of samples
+    (shelf / "header.mseed").write_bytes(record)
+    line = complaint(capsys, monkeypatch, "denoise", "header.mseed", "-o", "a.mseed")
+    assert "header.mseed holds no samples, only headers" in line
 
 
 @pytest.mark.parametrize(

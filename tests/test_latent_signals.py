@@ -14,7 +14,7 @@ def test_the_recipe_gives_stiffness_and_damping_a_latent_each():
     """What the lecture shows in pictures; and the answer follows when the two parameters swap names."""
     x = geoae.synth.damped_oscillations((30, 30))
     model = geoae.autoencoder(like=x, latent=3, posterior="diagonal", seed=0)
-    geoae.fit(model, x, epochs=150, restarts=2, seed=0)
+    geoae.fit(model, x, epochs=150, restarts=4, seed=0)
     codes = geoae.encode(x, model)
     _, verdict = ask(codes, ("k", "b"))
     (k,), (b,) = verdict["k"].latents, verdict["b"].latents
