@@ -117,6 +117,13 @@ PICTURES = """
 """
 
 
+FADED = """
+const done = arguments[0], fade = a => a instanceof CSSTransition, next = requestAnimationFrame;
+next(() => next(() =>
+  Promise.allSettled(document.getAnimations().filter(fade).map(a => a.finished)).then(() => done())));
+"""
+
+
 @pytest.fixture(scope="module", params=PAGES or ["index.html"])
 def seen(request, browser, address, site):
     """All that one visit to a page tells: at a desk by day and by night, on a telephone, by double click."""
@@ -145,7 +152,7 @@ def _axe():
 def _night(browser, scheme):
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.execute_async_script("setTimeout(arguments[0], 300)")  # colours fade
+    browser.execute_async_script(FADED)
 
 
 def test_page_asks_for_nothing_elsewhere_and_has_no_error(seen, address):
