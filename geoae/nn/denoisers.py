@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -201,8 +202,7 @@ class MaskNet(nn.Module):
         """How far the log power rises above the floor, and what the network sees of it."""
         power = parts.abs().square() + 1e-6
         silent = power.amax(2, keepdim=True) <= 1e-6  # a gap, which says nothing of the noise
-        some = power.masked_fill(silent, torch.nan)[..., ::2]  # every other frame: they overlap
-        floor = some.nanmedian(-1, keepdim=True).values.nan_to_num(1e-6)
+        floor = _median(power[..., ::2], silent[..., ::2])  # every other frame: they overlap
         above = (power / (floor / 0.693)).log()  # the median of an exponential is ln 2 of its mean
         seen = torch.cat([above / 3, power.log() / 4], 1).masked_fill(silent.repeat(1, 2, 1, 1), 0.0)
         return above, seen.flatten(1, 2)
@@ -211,3 +211,14 @@ class MaskNet(nn.Module):
 def _window(frame: int, like: Tensor) -> Tensor:
     """Root of a Hann window: once on the way in and once out, which adds up to a constant."""
     return torch.hann_window(frame, dtype=like.dtype, device=like.device).sqrt()
+
+
+def _median(power: Tensor, silent: Tensor) -> Tensor:
+    """Median over the frames (last) that are not silent; 1e-6 where all are."""
+    some = power.masked_fill(silent, torch.inf)
+    if some.device.type == "cpu" and not some.requires_grad:  # ten times as fast, and was a seventh of all
+        ordered = torch.from_numpy(np.sort(some.numpy()))
+    else:
+        ordered = some.sort(-1).values
+    middle = ((~silent).sum(-1, keepdim=True) - 1).clamp_min(0) // 2
+    return ordered.gather(-1, middle.expand(*some.shape[:-1], 1)).nan_to_num(posinf=1e-6)
