@@ -247,6 +247,34 @@ def test_a_terminal_gets_a_bar_with_the_loss(traces, capsys, monkeypatch):
     assert re.search(r"epochs/s, loss \d", shown)
 
 
+def test_the_bar_of_a_resumed_training_goes_on_at_the_epochs_already_done(
+    traces, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    def power_cut(epoch, numbers):
+        if epoch == 3:
+            raise RuntimeError
+
+    words = {"epochs": 4, "restarts": 2, "checkpoint": tmp_path / "run.ckpt", "every": 1}
+    with pytest.raises(RuntimeError):
+        geoae.fit(small(traces), traces, progress=False, callback=power_cut, **words)
+    seen = []
+    geoae.fit(small(traces), traces, resume=True, callback=lambda epoch, _: seen.append(epoch), **words)
+    shown = re.findall(r"(\d+)/8 epochs", capsys.readouterr().err)
+    assert (shown[0], shown[-1], seen) == ("2", "8", [3, 4, 1, 2, 3, 4])
+    geoae.fit(small(traces), traces, resume=True, **words)  # all of it was done
+    assert re.findall(r"(\d+)/8 epochs", capsys.readouterr().err)[0] == "8"
+
+
+def test_a_training_that_stops_early_tells_of_each_epoch_once(traces):
+    seen = []
+    words = {"valid": 0.25, "epochs": 4, "patience": 2, "lr": 0.0}  # nothing improves, one epoch is left out
+    geoae.fit(small(traces), traces, callback=lambda epoch, _: seen.append(epoch), **words)
+    assert seen == [1, 2, 3]
+
+
 @pytest.mark.gpu
 def test_training_on_a_gpu_agrees_with_the_cpu(traces):
     losses = [

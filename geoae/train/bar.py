@@ -5,39 +5,44 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .checkpoint import Row
-from .loop import rank
 
 
-def teller(advance: Callable, callback: Callable | None) -> Callable[[int, Row, int], None]:
-    """What tells the bar and the callback of an epoch."""
+class Teller:
+    """Tells the bar and the callback how far a training has come."""
 
-    def report(epochs: int, row: Row, epoch: int) -> None:
-        advance(epochs, row.train["loss"])
-        if callback is not None and epochs == 1:
+    def __init__(self, advance: Callable[[int, float], None], callback: Callable | None):
+        self.advance, self.callback = advance, callback
+
+    def epoch(self, row: Row, epoch: int) -> None:
+        """One more epoch is over."""
+        self.advance(1, row.train["loss"])
+        if self.callback is not None:
             numbers = {f"train/{name}": value for name, value in row.train.items()}
             numbers |= {f"valid/{name}": value for name, value in (row.valid or {}).items()}
             numbers |= {"lr": row.lr} | ({} if row.sigma is None else {"sigma": row.sigma})
-            callback(epoch, numbers)
+            self.callback(epoch, numbers)
 
-    return report
+    def leap(self, epochs: int, row: Row) -> None:
+        """Go past epochs that an early stop leaves out."""
+        self.advance(epochs, row.train["loss"])
 
 
 def shown(progress: bool | None) -> bool:
-    """Whether anything is: on a terminal or if asked for, and by one process only."""
-    return (sys.stderr.isatty() if progress is None else progress) and rank() == 0
+    """Whether anything is: on a terminal or if asked for."""
+    return sys.stderr.isatty() if progress is None else progress
 
 
 @contextmanager
-def bar(total: int, progress: bool | None) -> Iterator[Callable[[int, float], None]]:
+def bar(total: int, done: int, show: bool) -> Iterator[Callable[[int, float], None]]:
     """A progress bar with the loss, the rate and the time left; ``advance(epochs, loss)`` moves it."""
-    if not shown(progress):
+    if not show:
         yield lambda epochs, loss: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
 
     if not sys.stderr.isatty():
-        yield _lines(total)
+        yield _lines(total, done)
         return
     columns = (
         "training",
@@ -47,7 +52,7 @@ def bar(total: int, progress: bool | None) -> Iterator[Callable[[int, float], No
         TextColumn("{task.fields[numbers]}"),
     )
     with Bar(*columns, console=Console(stderr=True)) as display:
-        task = display.add_task("training", total=total, numbers="")
+        task = display.add_task("training", total=total, completed=done, numbers="")
 
         def advance(epochs: int, loss: float) -> None:
             speed = display.tasks[0].speed  # none before the second step
@@ -57,9 +62,8 @@ def bar(total: int, progress: bool | None) -> Iterator[Callable[[int, float], No
         yield advance
 
 
-def _lines(total: int, every: int = 10) -> Callable[[int, float], None]:
+def _lines(total: int, done: int, every: int = 10) -> Callable[[int, float], None]:
     """Plain lines in place of a bar, about one for each tenth of the run."""
-    done = 0
 
     def advance(epochs: int, loss: float) -> None:
         nonlocal done

@@ -126,6 +126,11 @@ class Keeper:
             part.write_bytes(save_tensors(tensors, metadata))
         self._last = time.monotonic()
 
+    def done(self, epochs: int) -> int:
+        """How many epochs the checkpoint has behind it; a run that is over counts as all of its own."""
+        text, _ = self._read()
+        return epochs * len(text["finished"]) + len(text["rows"])
+
     def restore(self, model: Model, optimiser: torch.optim.Optimizer) -> Progress:
         """Bring back the run under way, in place; what was finished before it is in ``finished``."""
         text, tensors = self._read()

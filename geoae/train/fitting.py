@@ -18,7 +18,7 @@ from .. import nn as net
 from ..dist import Bernoulli
 from ..model import Autoencoder, Model
 from ..objective import Objective
-from .bar import bar, shown, teller
+from .bar import Teller, bar, shown
 from .checkpoint import Keeper, Row, digest_of
 from .data import Source, describe, pieces, sample, split
 from .loop import Loop, rank
@@ -194,12 +194,13 @@ def fit(
             f"{keeper.path} exists; resume=True goes on from it, or delete it to start anew"
         )
     units = units_that_pay(model, plan.objective, lambda: sample(train[0], next(model.parameters())))
-    if units is not None and shown(progress):
+    show = rank() == 0 and shown(progress)
+    if units is not None and show:
         has = f", the model has {model.config['latent']}" if "latent" in model.config else ""
         print(f"training: the traces' spectrum has room for {units} active latents{has}", file=sys.stderr)
-    with bar(restarts * epochs, progress) as advance:
-        report = teller(advance, callback)
-        loop = Loop(model, train, held_out, plan, keeper, report)
+    done = keeper.done(epochs) if going_on else 0
+    with bar(restarts * epochs, done, show) as advance:
+        loop = Loop(model, train, held_out, plan, keeper, Teller(advance, callback))
         loop.restarts(restarts, seed, going_on)
     best, *others = sorted(keeper.finished, key=lambda run: run.loss)
     model.load_state_dict(best.weights)

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .. import nn as net
 from ..model import Model
 from ..objective import Objective
+from .bar import Teller
 from .checkpoint import Finished, Keeper, Progress, Row
 from .data import CORRUPTION, JUDGE, RESTART, Pair, batches, pieces, sample, seed_of, take
 from .gradient import ByHand, Loss, plain
@@ -47,10 +48,10 @@ class Loop:
     """What a training goes round in."""
 
     def __init__(
-        self, model: Model, train: Pair, held_out: Pair | None, plan: Plan, keeper: Keeper, report: Callable
+        self, model: Model, train: Pair, held_out: Pair | None, plan: Plan, keeper: Keeper, teller: Teller
     ):
         self.model, self.train, self.held_out = model, train, held_out
-        self.plan, self.keeper, self.report = plan, keeper, report
+        self.plan, self.keeper, self.teller = plan, keeper, teller
         self.parameters = list(model.parameters())
         self.like = self.parameters[0]
         self.step = Step(model, plan.objective, plan.precision)
@@ -94,7 +95,7 @@ class Loop:
         model: Any = self.model
         with net.forked_rng(keys[0], model):
             for key, (rows, put) in zip(
-                keys, run_together(model, self.train, self.plan, keys, self.report), strict=True
+                keys, run_together(model, self.train, self.plan, keys, self.teller), strict=True
             ):
                 put()
                 loss = self.judged(key)
@@ -114,7 +115,7 @@ class Loop:
             for epoch in range(len(progress.rows), plan.epochs):
                 self.epoch(optimiser, progress, sigma, seed, epoch)
                 if plan.patience is not None and best.waited >= plan.patience:
-                    self.report(plan.epochs - epoch - 1, progress.rows[-1], epoch + 1)
+                    self.teller.leap(plan.epochs - epoch - 1, progress.rows[-1])
                     break
         except KeyboardInterrupt as stop:
             self.keeper.save(model, optimiser, progress)
@@ -167,7 +168,7 @@ class Loop:
             )
         progress.rows.append(row)
         progress.batches = []
-        self.report(1, row, epoch + 1)
+        self.teller.epoch(row, epoch + 1)
 
     def descend(self, loss: Tensor | Loss, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
         """Go one step down the gradient.

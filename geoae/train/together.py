@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import nn as net
 from ..model import Autoencoder, Model
+from .bar import Teller
 from .checkpoint import Row
 from .data import Pair, batches, sample
 from .gradient import ByHand, plain
@@ -26,7 +27,7 @@ def together(model: Model, plan: Plan) -> bool:
 
 
 def run_together(
-    model: Autoencoder, train: Pair, plan: Plan, seeds: list[int], report: Callable
+    model: Autoencoder, train: Pair, plan: Plan, seeds: list[int], teller: Teller
 ) -> list[tuple[list[Row], Callable[[], None]]]:
     """Train a copy for each seed; returns each one's history, and what puts its weights into the model."""
     x, y = train
@@ -64,7 +65,7 @@ def run_together(
         lr, at = plan.lr * plan.schedule((step - 1) / steps), sigma(step / steps)
         for own, values in zip(rows, means.T.tolist(), strict=True):
             own.append(Row(dict(zip(("loss", *terms), values, strict=True)), lr, at))
-            report(1, own[-1], epoch + 1)
+            teller.epoch(own[-1], epoch + 1)
     sigma(1.0)
     return [(own, lambda i=i: _put(model, weights, i)) for i, own in enumerate(rows)]  # type: ignore[misc]
 
