@@ -269,6 +269,23 @@ def test_a_damaged_file_is_a_read_error(tmp_path):
         read(tmp_path / "cut.sac")
 
 
+def test_miniseed_that_was_cut_says_how_much_is_left_of_its_record(tmp_path):
+    stream = obspy.read()
+    stream.write(tmp_path / "whole.mseed", format="MSEED", reclen=4096)
+    content, cut = (tmp_path / "whole.mseed").read_bytes(), tmp_path / "cut.mseed"
+    assert "warnings" not in read(tmp_path / "whole.mseed").attrs
+    cut.write_bytes(content[:700])
+    with pytest.raises(
+        ReadError, match=r"cannot be read: it has 700 bytes, its first record should have 4096"
+    ):
+        read(cut)
+    for rest in (48, 1000, 3996):  # of some of which libmseed says nothing
+        cut.write_bytes(content[: 4096 + rest])
+        assert f"its last record is cut: {rest} of 4096 bytes are left" in read(cut).attrs["warnings"]
+        with pytest.raises(ReadError, match=f"{cut} .*refused by strict"):
+            read(cut, strict=True)
+
+
 class Trap:
     """Unpickling it leaves a mark."""
 

@@ -12,8 +12,20 @@ import xarray as xr
 from obspy import Stream, Trace, UTCDateTime
 from typer.testing import CliRunner
 
+from geoae import synth
 from geoae.cli import app
-from geoae.io import ReadError, clock, holding, read, remove_response, rotate, scan, to_stream, write
+from geoae.io import (
+    ReadError,
+    clock,
+    holding,
+    read,
+    remove_response,
+    rotate,
+    scan,
+    to_stream,
+    with_inventory,
+    write,
+)
 
 OBSPY = Path(obspy.__file__).parent
 START = UTCDateTime(2020, 1, 1)
@@ -264,8 +276,34 @@ def test_an_inventory_gives_places_responses_and_directions():
     np.testing.assert_allclose(turned.sel(channel="BW.RJOB..EHR"), radial, atol=1e-9)
     with pytest.raises(ValueError, match="output='POWER' is none of DISP, VEL, ACC"):
         remove_response(record, inventory, "POWER")
-    nameless = read(Trace(np.arange(9.0), {"station": "A"}), inventory=inventory)
-    assert np.isnan(nameless.latitude).all()
+
+
+def test_channels_that_an_inventory_lacks_are_told_of_once():
+    inventory, stream = obspy.read_inventory(), obspy.read()
+    stream[0].stats.station = stream[1].stats.station = "ROTZ"
+    wanted = r"has no BW.ROTZ..EHZ, BW.ROTZ..EHN at 2009-08-24T00:20:03.000000Z; it has .*BW.RJOB..EHZ"
+    with pytest.warns(UserWarning, match=wanted) as told:
+        record = read(stream, inventory=inventory)
+    assert (len(told), told[0].filename) == (1, __file__)
+    assert record.attrs["warnings"] == str(told[0].message)
+    assert np.isnan(record.latitude.values).tolist() == [True, True, False]
+    with pytest.warns(UserWarning, match=wanted) as told:
+        with_inventory(record, inventory)
+    assert told[0].filename == __file__
+    with pytest.raises(ReadError, match=f"{wanted}.*leave strict=True out"):
+        read(stream, inventory=inventory, strict=True)
+    for trace in stream:
+        trace.stats.station, trace.stats.starttime = "RJOB", obspy.UTCDateTime(1970, 1, 1)
+    with pytest.warns(UserWarning, match=r"EHE at 1970-01-01T00:00:00.000000Z \(only at other times\)"):
+        assert np.isnan(read(stream, inventory=inventory).dip).all()
+
+
+def test_an_inventory_is_one_and_goes_with_channels(tmp_path):
+    with pytest.raises(TypeError, match="inventory is a int; give an obspy Inventory or a file's path"):
+        read(obspy.read(), inventory=3)
+    synth.lines(3).to_netcdf(tmp_path / "x.nc", engine="scipy")
+    with pytest.raises(ValueError, match="an inventory has places for channels"):
+        read(tmp_path / "x.nc", inventory=obspy.read_inventory())
 
 
 def test_a_data_centre_is_asked_by_address(monkeypatch):

@@ -22,7 +22,7 @@ from obspy.core.util.base import ENTRY_POINTS
 from .formats import LABELLED, SAFE, SIGNS, detect, is_pickle
 from .hearing import ReadError, line, listening
 from .miniseed import miniseed
-from .promises import held_against_promise
+from .promises import held_against_promise, nothing_in
 from .segment import Segment
 from .worker import RefusedError, read_apart
 
@@ -98,7 +98,12 @@ def plain_traces(stream: Any) -> list[obspy.Trace]:
 def _obspy(path: Path, form: str) -> obspy.Stream:
     # The format is always passed, or ObsPy would go looking for it and unpickle what looks like a pickle.
     options = {"unpack_trace_headers": True} if form in ("SEGY", "SU") else {}
-    return obspy.read(escape(str(path)), format=form, check_compression=False, **options)
+    try:
+        return obspy.read(escape(str(path)), format=form, check_compression=False, **options)
+    except Exception as error:
+        if "Cannot open file" not in str(error):  # what it says of a file that it did open
+            raise
+        raise ReadError(nothing_in(path, form)) from error
 
 
 def _mseed3(path: Path) -> list[obspy.Trace]:

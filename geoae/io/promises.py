@@ -1,10 +1,12 @@
 """What a file says about its samples, held against the samples that came."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import obspy
+from obspy.io.mseed.util import get_record_information
 
 from .hearing import ReadError
 from .segment import Segment
@@ -23,6 +25,7 @@ def held_against_promise(segments: list[Segment], path: Path, form: str) -> list
     if sum(segment.npts for segment in segments) > SAMPLES * size:
         raise ReadError(f"it promises more samples than {size} bytes can hold")
     told = list(_riff(path, size)) if form == "WAV" else []
+    told += _last_record(segments, path, size) if form == "MSEED" else []
     low, high = LIKELY
     for segment in [s for s in segments if not (0 <= s.rate <= FASTEST and low <= s.start < high)]:
         if not 0 <= segment.rate <= FASTEST:  # NaN is neither
@@ -37,6 +40,26 @@ def held_against_promise(segments: list[Segment], path: Path, form: str) -> list
     for segment in [s for s in segments if s.data.dtype.kind == "f" and len(s.data)]:
         told += _doubts(segment)
     return told
+
+
+def nothing_in(path: Path, form: str) -> str:
+    """Why a file that was opened and read gave no trace."""
+    size = path.stat().st_size
+    wanted = get_record_information(str(path)).get("record_length", 0) if form == "MSEED" else 0
+    if wanted > size:
+        return f"it has {size} bytes, its first record should have {wanted}; it is cut or damaged"
+    return "there is no trace in it"
+
+
+def _last_record(segments: list[Segment], path: Path, size: int) -> Iterator[str]:
+    """MiniSEED that ends within a record, of which libmseed does not always tell."""
+    lengths = {segment.header["mseed"]["record_length"] for segment in segments}
+    if len(lengths) != 1 or not (rest := size % (length := lengths.pop())):
+        return
+    with path.open("rb") as file:
+        file.seek(size - rest)
+        if re.match(rb"[\d \0]{6}[DRQM]", file.read(7)):
+            yield f"its last record is cut: {rest} of {length} bytes are left"
 
 
 def _doubts(segment: Segment) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Waveform files to labelled records."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
@@ -20,7 +21,7 @@ from .labelled import labelled_format, read_labelled
 from .lazy import Span, in_chunks, lazy_record, spans
 from .segment import Segment
 from .segments import by_rate, from_segments, one_rate
-from .stations import from_data_centre, with_inventory
+from .stations import from_data_centre, placed
 from .volumes import volume
 
 T = TypeVar("T")
@@ -57,14 +58,16 @@ def read(
         The value of the segment that comes first or last in the files, the mean of all, or a row of the
         record for each layer of segments, with a coordinate ``layer``, so that nothing is lost.
     strict : bool
-        Refuse a file that ObsPy warned of, and a folder with a file that cannot be read. Otherwise the
-        warnings stand in ``attrs["warnings"]``, and what could not be read in ``attrs["unread"]``.
+        Refuse a file that ObsPy warned of, a folder with a file that cannot be read, and an inventory that
+        lacks a channel. Otherwise the warnings stand in ``attrs["warnings"]``, and what could not be read in
+        ``attrs["unread"]``.
     lazy : bool
         Read the headers only; samples are read when they are looked at, in dask chunks of an hour where dask
         is installed: of MiniSEED with records of one length just those that hold them. Other files are read
         whole, two at a time are kept. The files must stay as they are.
     inventory : obspy Inventory or path, optional
-        Gives each channel of a record its latitude, longitude, elevation, depth, azimuth and dip.
+        Gives each channel of a record its latitude, longitude, elevation, depth, azimuth and dip; NaN, and a
+        warning, for those it lacks.
 
     Returns
     -------
@@ -96,7 +99,11 @@ def read(
     ({'channel': 2, 'time': 3000}, array(['BW.RJOB..EHZ', 'BW.RJOB..EHN'], dtype='<U12'))
     """
     record = _read(source, select, overlap, strict, lazy)
-    return record if inventory is None else with_inventory(record, inventory)
+    if inventory is not None:
+        record, lacking = placed(record, inventory, strict)
+        if lacking:
+            warnings.warn(lacking, stacklevel=2)
+    return record
 
 
 def _read(source: Any, select: str | None, overlap: str | None, strict: bool, lazy: bool) -> xr.DataArray:

@@ -1,6 +1,7 @@
 """What belongs to a station, not to its samples: coordinates, response, orientation, its data centre."""
 
 import os
+import warnings
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,13 +17,15 @@ DIRECTION = {"azimuth": "degrees", "dip": "degrees"}
 UNITS = {"DISP": "m", "VEL": "m/s", "ACC": "m/s2"}
 
 
-def with_inventory(record: xr.DataArray, inventory: Any) -> xr.DataArray:
+def with_inventory(record: xr.DataArray, inventory: Any, *, strict: bool = False) -> xr.DataArray:
     """Give each channel of a record its coordinates.
 
     Parameters
     ----------
     record : DataArray of dims ("channel", "time")
     inventory : obspy Inventory, or the path of a file that ObsPy reads as one (StationXML, ...)
+    strict : bool
+        Refuse a record of which the inventory lacks a channel.
 
     Returns
     -------
@@ -31,16 +34,37 @@ def with_inventory(record: xr.DataArray, inventory: Any) -> xr.DataArray:
         from horizontal) [degrees] along ``channel``, as they were at the record's start; NaN where the
         inventory has no such channel.
 
+    Raises
+    ------
+    ReadError
+        With strict, if the inventory lacks a channel; or it is a file that cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        Once, naming the channels that the inventory lacks; the same stands in ``attrs["warnings"]``.
+
     Examples
     --------
     >>> record = with_inventory(from_stream(obspy.read()), obspy.read_inventory())
     >>> record.latitude.values.round(2).tolist(), record.dip.values.tolist()
     ([47.74, 47.74, 47.74], [-90.0, 0.0, 0.0])
     """
+    record, lacking = placed(record, inventory, strict)
+    if lacking:
+        warnings.warn(lacking, stacklevel=2)
+    return record
+
+
+def placed(record: xr.DataArray, inventory: Any, strict: bool) -> tuple[xr.DataArray, str]:
+    """The record with its channels' coordinates, and in words which of them the inventory lacks."""
+    if "channel" not in record.coords or record["time"].dtype.kind != "M":
+        raise ValueError(f"an inventory has places for channels, this has dims {record.dims}; leave it out")
     inventory = _inventory(inventory)
     moment = obspy.UTCDateTime(ns=record["time"].values[0].astype("datetime64[ns]").astype(np.int64).item())
-    columns: dict[str, list] = {name: [] for name in (*PLACE, *DIRECTION)}
     names = {**PLACE, **DIRECTION}
+    columns: dict[str, list] = {name: [] for name in names}
+    lacking = []
     for seed_id in record["channel"].values.tolist():
         try:
             found = {
@@ -49,12 +73,31 @@ def with_inventory(record: xr.DataArray, inventory: Any) -> xr.DataArray:
             }
         except Exception:  # ObsPy raises a bare Exception where nothing matches
             found = {}
+            lacking.append(seed_id)
         for name, column in columns.items():
             value = found.get({"depth": "local_depth"}.get(name, name))
             column.append(np.nan if value is None else float(value))
-    return record.assign_coords(
+    record = record.assign_coords(
         {name: ("channel", column, {"units": names[name]}) for name, column in columns.items()}
     )
+    if not lacking:
+        return record, ""
+    held = dict.fromkeys(inventory.get_contents()["channels"])
+    when = " (only at other times)" if held.keys() >= set(lacking) else ""
+    words = (
+        f"the inventory has no {_some(lacking)} at {moment}{when}; it has {_some([*held]) or 'no channel'}"
+    )
+    if strict:
+        raise ReadError(f"{words}; give one that has all, or leave strict=True out")
+    words += ". Their latitude, longitude, ... are NaN; strict=True refuses instead"
+    told = "\n".join(filter(None, [record.attrs.get("warnings"), words]))
+    return record.assign_attrs(warnings=told), words
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    """Names in a row, the first of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def remove_response(
@@ -123,8 +166,12 @@ def _like(stream: obspy.Stream, record: xr.DataArray, words: str) -> xr.DataArra
 
 
 def _inventory(inventory: Any) -> Any:
-    if not isinstance(inventory, str | os.PathLike):
+    if isinstance(inventory, obspy.Inventory):
         return inventory
+    if not isinstance(inventory, str | os.PathLike):
+        raise TypeError(
+            f"inventory is a {type(inventory).__name__}; give an obspy Inventory or a file's path"
+        )
     try:
         return obspy.read_inventory(os.fspath(inventory))
     except FileNotFoundError:
