@@ -53,6 +53,35 @@ def test_draws_from_the_prior_depend_on_the_seed_alone(vae, oscillations):
         geoae.generate(vae, 0)
 
 
+@pytest.mark.parametrize("gap", [np.nan, np.inf])
+def test_traces_with_gaps_are_refused_until_they_are_left_out(gap, vae, oscillations):
+    data = oscillations.copy()
+    data[7, 3] = gap
+    for ask_of in (geoae.encode, latent.anomaly, latent.log_evidence, latent.contributions, latent.movement):
+        with pytest.raises(
+            ValueError, match=r"NaN or inf in 1 of \d+ traces, the first being trace 7"
+        ) as told:
+            ask_of(data, vae)
+    kept = eval(str(told.value).split("leave them out: ")[1], {"np": np, "data": data})
+    xr.testing.assert_equal(geoae.encode(kept, vae).k, oscillations.k.drop_isel(trace=7))
+
+
+def test_decoded_traces_lie_on_the_axes_that_the_model_learned_on(tmp_path):
+    lines = geoae.synth.lines(32)
+    model = geoae.autoencoder(like=lines, latent=2)
+    geoae.fit(model, lines, epochs=1)
+    geoae.save(model, tmp_path / "lines.safetensors")
+    figure = geoae.plot.traversals([latent.traverse(geoae.load(tmp_path / "lines.safetensors"), 0)])
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("x", "y")
+    parts = latent.contributions(lines.isel(trace=0), model)
+    figure = geoae.plot.contributions(parts, lines.isel(trace=0))
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("x", "y")
+    for name in ("name", "time_name"):  # as in files of earlier versions
+        del model.trained[name]
+    figure = geoae.plot.traversals([latent.traverse(model, 0)])
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("time", "amplitude")
+
+
 def test_traces_of_another_length_are_refused(vae, oscillations):
     for ask_of in (geoae.encode, latent.anomaly):
         with pytest.raises(ValueError, match="data has 1 channels of 40 samples, the model expects 1 of 50"):

@@ -4,7 +4,7 @@ A *batch* is a float32, C-contiguous array of shape (trace, channel, time), made
 `to_batch` and undone by `from_batch`. The ``time`` coordinate is the only source of the sampling rate.
 """
 
-from .batches import from_batch, to_batch
+from .batches import check_finite, from_batch, to_batch
 from .pieces import cut
 from .processing import detrend, normalise, resample, taper
 from .quality import quality
@@ -12,6 +12,7 @@ from .time import period_ns, sample_times, sampling_rate
 from .windows import through_windows
 
 __all__ = [
+    "check_finite",
     "cut",
     "detrend",
     "from_batch",

@@ -58,6 +58,37 @@ def from_batch(values: np.ndarray, like: xr.DataArray) -> xr.DataArray:
     return like.copy(data=numbers.values.astype(dtype))
 
 
+def check_finite(batch: np.ndarray, name: str = "data", *, first: int = 0) -> None:
+    """Refuse a batch with samples that are no numbers.
+
+    Parameters
+    ----------
+    batch : array, shape (trace, channel, time)
+    name : str
+        What the message calls it.
+    first : int
+        Number of the first trace, if the batch is a piece of more.
+
+    Raises
+    ------
+    ValueError
+        When a sample is NaN or inf, naming the trace and how to leave it out.
+
+    Examples
+    --------
+    >>> check_finite(np.array([[[0.0, 1.0]], [[np.nan, 1.0]]]))
+    Traceback (most recent call last):
+        ...
+    ValueError: data has NaN or inf in 1 of 2 traces, ... data.where(np.isfinite(data)).dropna('trace')
+    """
+    bad = np.flatnonzero(~np.isfinite(batch).all((1, 2)))
+    if len(bad):
+        raise ValueError(
+            f"{name} has NaN or inf in {len(bad)} of {len(batch)} traces, the first being trace "
+            f"{first + bad[0]}; leave them out: {name}.where(np.isfinite({name})).dropna('trace')"
+        )
+
+
 def _batch_dims(da: xr.DataArray) -> list:
     if "time" not in da.dims:
         raise ValueError(f"data needs a 'time' dimension, found {da.dims}; rename one: data.rename(x='time')")

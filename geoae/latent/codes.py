@@ -9,7 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from .. import nn as net
-from ..arrays import to_batch
+from ..arrays import check_finite, to_batch
 from ..dist import prior
 from ..model import Autoencoder
 from ..objective import kl_to_prior
@@ -23,6 +23,7 @@ def encode(
     Parameters
     ----------
     data : DataArray, dims (trace, [channel,] time)
+        Without gaps: what a code says of samples that are not there would be the model's guess.
     model : Autoencoder, or sequence of them
         Several, such as ``model.runs`` after ``geoae.fit(..., restarts=4)``, give a dimension ``run``.
     batch : int
@@ -35,6 +36,11 @@ def encode(
         the prior [nats]. Over latent, what it does to the decoded trace [units of the data, rms]:
         ``sensitivity``, for one standard deviation of its codes by the decoder's Jacobian; ``traversal``, the
         standard deviation while it sweeps through its codes' quantiles. Coordinates of ``trace`` come along.
+
+    Raises
+    ------
+    ValueError
+        If a trace holds NaN or inf, or is not of the size that the model takes.
     """
     if not isinstance(model, torch.nn.Module):
         return xr.concat([encode(data, run, batch=batch) for run in model], "run", combine_attrs="override")
@@ -303,7 +309,7 @@ def _needs_code(model: Any) -> None:
 
 
 def _fitting(data: xr.DataArray, model: Autoencoder) -> np.ndarray:
-    """Traces as a batch, if they are of the size that the model takes."""
+    """Traces as a batch, if they are of the size that the model takes and have no gaps."""
     x = to_batch(data.transpose("trace", ...))
     wanted = (model.config.get("channels", x.shape[1]), model.config.get("length", x.shape[2]))
     if x.shape[1:] != wanted:
@@ -311,6 +317,7 @@ def _fitting(data: xr.DataArray, model: Autoencoder) -> np.ndarray:
             f"data has {x.shape[1]} channels of {x.shape[2]} samples, the model expects {wanted[0]} of "
             f"{wanted[1]}"
         )
+    check_finite(x)
     return x
 
 
@@ -363,14 +370,20 @@ def _swept(model: Autoencoder, mean: np.ndarray, anchors: int = 16, steps: int =
 
 def _labelled(model: Autoencoder, values: np.ndarray, first: str) -> xr.DataArray:
     """Dims and coordinates for decoded values (trace, channel, time), from what the model was trained on."""
-    start, stop = model.trained.get("time", (0, values.shape[-1] - 1))
+    about = model.trained
+    start, stop = about.get("time", (0, values.shape[-1] - 1))
     time = np.linspace(start, stop, values.shape[-1])
-    channels = model.trained.get("channels", [])
-    known = isinstance(model.scale, net.SetScale)
+    channels = about.get("channels", [])
+    units = about.get("units", "") if isinstance(model.scale, net.SetScale) else "scaled"
     out = xr.DataArray(
         values,
         dims=(first, "channel", "time"),
-        coords={"time": ("time", time, {"units": model.trained.get("time_units", "s")})},
-        attrs={"units": model.trained.get("units", "") if known else "scaled"},
+        coords={"time": ("time", time, _called(about.get("time_units", "s"), about.get("time_name")))},
+        attrs=_called(units, about.get("name")),
     )
     return out.assign_coords(channel=channels) if channels else out.isel(channel=0)
+
+
+def _called(units: str, name: str | None) -> dict[str, str]:
+    """Attributes that figures name an axis by; files of earlier versions tell units only."""
+    return {"units": units, "long_name": name} if name else {"units": units}

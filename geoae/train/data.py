@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ..arrays import to_batch
+from ..arrays import check_finite, to_batch
 from ..model import Model
 
 # What the random numbers are for, so that no two uses share a stream.
@@ -116,7 +116,7 @@ def _write(data: xr.DataArray, folder: Path, seed: int) -> dict[str, Any]:
     step = max(1, 2**22 // (channels * length))  # 16 MB at a time
     for start in range(0, count, step):
         piece = to_batch(data.isel({first: slice(start, start + step)}))
-        _check_finite(piece, "data", start)
+        check_finite(piece, first=start)
         file[places[start : start + step]] = piece
         file.flush()
         _forget(file)
@@ -143,7 +143,14 @@ def describe(data: Any) -> dict[str, Any]:
         "channels": [str(c) for c in data["channel"].values] if "channel" in data.coords else [],
         "units": str(data.attrs.get("units", "")),
         "time_units": str(data["time"].attrs.get("units", "s")),
+        "name": _name(data),
+        "time_name": _name(data["time"]),
     }
+
+
+def _name(data: xr.DataArray) -> str:
+    """What a quantity is called in a figure; a bare name without units is a variable's."""
+    return str(data.attrs.get("long_name") or (data.name if "units" in data.attrs else None) or "")
 
 
 # ------------------------------------------------------------------------------------- sources and batches
@@ -206,19 +213,9 @@ def in_memory(model: Model, data: xr.DataArray, name: str) -> Tensor:
     x = to_batch(data)
     if not len(x):
         raise ValueError(f"{name} holds no traces")
-    _check_finite(x, name)
+    check_finite(x, name)
     _check_shape(model, x.shape, name)
     return torch.from_numpy(x).to(next(model.parameters()))
-
-
-def _check_finite(x: np.ndarray, name: str, first: int = 0) -> None:
-    bad = np.flatnonzero(~np.isfinite(x).all((1, 2)))
-    if len(bad):
-        raise ValueError(
-            f"{name} has NaN or inf in {len(bad)} of {len(x)} traces, "
-            f"the first being trace {first + bad[0]}; "
-            f"leave them out: data.isel(trace=np.isfinite(data).all('time'))"
-        )
 
 
 def _check_shape(model: Model, shape: tuple[int, ...], name: str) -> None:
