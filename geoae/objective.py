@@ -4,11 +4,13 @@ A term looks at a `geoae.model.Trip`, one pass of a batch through a model, and g
 (or per draw of a trace's code), of which the mean is taken.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from difflib import get_close_matches
+from functools import partial, wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from .dist import Delta, Point, prior
 from .model import Autoencoder, Model, Trip
 
 Term = Callable[[Trip], Tensor]
+T = TypeVar("T")
 
 
 # ------------------------------------------------------------------------------------------- schedules
@@ -244,6 +247,23 @@ def _weighted(values: list[Tensor], weights: tuple[float, ...] | None, name: str
 # ------------------------------------------------------------------------------------------- objective
 
 
+def _words_checked(cls: type[T]) -> type[T]:
+    """Let a class say which keywords it takes when it is given another."""
+    init: Any = cls.__init__
+    names = list(inspect.signature(init).parameters)[1:]
+
+    @wraps(init)
+    def checked(self: T, *args: Any, **words: Any) -> None:
+        for word in words.keys() - names:
+            near = "".join(f", perhaps {name!r}" for name in get_close_matches(word.lower(), names, 1))
+            raise TypeError(f"unknown keyword {word!r}{near}; {cls.__name__} takes {', '.join(names)}")
+        init(self, *args, **words)
+
+    cls.__init__ = checked  # type: ignore[assignment]
+    return cls
+
+
+@_words_checked
 @dataclass(frozen=True)
 class Objective:
     """Weights of the terms; a term of weight zero is left out.

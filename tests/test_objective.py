@@ -82,8 +82,8 @@ def test_gradients_agree_with_finite_differences():
     assert torch.autograd.gradcheck(at, weights)
 
 
-def test_a_mistyped_weight_is_a_type_error():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'KL'"):
+def test_a_mistyped_weight_is_a_type_error_that_names_the_weights_there_are():
+    with pytest.raises(TypeError, match="unknown keyword 'KL', perhaps 'kl'; Objective takes reconstruction, kl, free"):
         Objective(KL=1)
 
 
