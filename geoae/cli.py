@@ -27,14 +27,15 @@ MOST = 100_000_000  # samples that `generate` makes, 0.8 GB in double precision
 
 app = typer.Typer(
     name="geoae",
-    help="Autoencoders for geoscience signals: denoise seismograms, and ask latents what they hold.",
+    help="Autoencoders for geoscience signals: denoise seismograms, and ask latents what they hold.\n\n"
+    "Files that a command is told to write replace those of the same name.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write; replaced if it exists.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.", min=0, max=2**32 - 1)]
 Threads = Annotated[
     int,
@@ -45,7 +46,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best the
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path("out"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write into; its files are replaced.")
+    ] = Path("out"),
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
@@ -64,10 +67,13 @@ def denoise(
     file: Annotated[
         str,
         typer.Argument(
-            help="Waveforms in any format ObsPy reads, a quoted glob pattern, or an archive's folder."
+            help="Waveforms in any format geoae.read takes, a quoted glob pattern, or an archive's folder."
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write; for a folder, a folder.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="File to write, replaced if it exists; for a folder, a folder."),
+    ],
     model: Annotated[
         Path | None,
         typer.Option("-m", "--model", help="Trained model; the one that comes along if left out."),
@@ -94,29 +100,31 @@ def denoise(
     options: dict[str, Any] = {"partial": partial, "outside": outside, "device": device}
     if model is not None:
         _check_denoiser(geoae.load(model), model)
-    if Path(file).is_dir():
+    labelled = geoae.io.labelled_format(file)
+    if Path(file).is_dir() and not labelled:
         _refuse(context, ("noise", "report"), "is for single records; leave it out")
         summary = geoae.denoise_archive(file, output, model, workers=workers, **options)
         _say(str(summary))
         raise typer.Exit(0 if summary.ok else 1)
     _refuse(context, ("workers",), "is for a folder; leave it out")
     outputs = [path for path in (output, noise) if path is not None]
-    read = [*geoae.io.files(file), *([model] if model else [])]
+    read = [Path(file), *geoae.io.files(file), *([model] if model else [])]
     _check_outputs(outputs, read, geoae.io.SUFFIXES)
     if report is not None:
         _check_outputs([report], [*read, *outputs], [".html"])
-    stream = geoae.io.read_stream(file)
+    record: Any = _labelled(geoae, file, outputs, report) if labelled else geoae.io.read_stream(file)
+    count = record.size // record.sizes["time"] if hasattr(record, "sizes") else len(record)
     for path in outputs:
-        geoae.io.written_format(path, len(stream))
+        geoae.io.written_format(path, count)
     wanted = {"return_noise": noise is not None, "report": report is not None}
-    out = geoae.denoise(stream, model, **wanted, **options)
+    out = geoae.denoise(record, model, **wanted, **options)
     clean, *more = out if any(wanted.values()) else (out,)
     geoae.write(clean, output)
     if noise is not None:
         geoae.write(more.pop(0), noise)
     if report is not None:
-        geoae.denoising.write_report(report, stream, clean, *more)
-    _say(f"{len(clean)} traces denoised: {output}")
+        geoae.denoising.write_report(report, record, clean, *more)
+    _say(f"{count} trace{'s' * (count != 1)} denoised: {output}")
 
 
 @app.command()
@@ -345,7 +353,9 @@ def info(
 @app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="Waveforms: a file, folder or glob of any format.")],
-    target: Annotated[Path, typer.Argument(help="File to write; its suffix says the format.")],
+    target: Annotated[
+        Path, typer.Argument(help="File to write, replaced if it exists; its suffix says the format.")
+    ],
     select: Annotated[str | None, typer.Option(help="Only the ids that match, such as '*.HH?'.")] = None,
     overlap: Annotated[
         str | None, typer.Option(help="Where segments differ: first, last, mean or layers.")
@@ -413,10 +423,11 @@ def main() -> None:
     except BrokenPipeError:  # whoever read along has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, ImportError) as error:
         if isinstance(error, OSError) and error.strerror and error.filename:  # the system's, not ours
             _end(2, f"{os.fsdecode(error.filename)}: {error.strerror}")
-        _end(2, error.args[0] if isinstance(error, KeyError) and error.args else error)
+        words = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        _end(2, words.replace("partial=True", "--partial"))
 
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or that of the click that typer carries
@@ -465,6 +476,8 @@ def _check_outputs(paths: Sequence[Path], read: Iterable[Path], suffixes: Iterab
         if path.resolve() in taken:
             raise ValueError(f"{path} is already read from or written to; give another name to write to")
         taken.add(path.resolve())
+        if path.suffix.lower() == ".zarr" and path.exists():
+            raise FileExistsError(f"{path} exists; delete it, or give another name")
         if path.is_dir():
             raise IsADirectoryError(
                 f"{path} is a folder; name a file in it: {path / 'name'}{[*suffixes, ''][0]}"
@@ -472,6 +485,19 @@ def _check_outputs(paths: Sequence[Path], read: Iterable[Path], suffixes: Iterab
         if suffixes and path.suffix.lower() not in suffixes:
             raise ValueError(f"cannot write {path.name!r}; end it with {', '.join(suffixes)}")
         check_writable(path)
+
+
+def _labelled(geoae: Any, file: str, outputs: Sequence[Path], report: Path | None) -> Any:
+    """What a file with labels holds: as it is where the outputs keep labels, else as a Stream."""
+    data = geoae.read(file)
+    many = f"{file} holds dims {', '.join(map(str, data.dims))}"
+    if report is not None and data.ndim > 2:
+        raise ValueError(f"{many}, and --report is for one record; leave it out")
+    if {geoae.io.written_format(path) for path in outputs} <= {"NETCDF", "ZARR"}:
+        return data
+    if set(data.dims) != {"channel", "time"}:
+        raise ValueError(f"{many}, not channel, time alone; such traces are written as .nc or .zarr")
+    return geoae.to_stream(data)
 
 
 def _resampling(rate: float) -> str:

@@ -483,6 +483,48 @@ def test_convert_counts_channels_and_samples(shelf):
     assert run("convert", "three.mseed", "three.nc").output == "3 channels, 3000 samples: three.nc\n"
 
 
+@pytest.mark.parametrize("name", ["day.nc", "day.zarr", "day.npz"])
+def test_denoise_takes_whatever_read_takes(name, shelf):
+    record = geoae.read("day.mseed")
+    if name == "day.npz":
+        np.savez(name, x=record.values, rate=100.0)
+    else:
+        geoae.write(record, name)
+    assert run("denoise", name, *DENOISE[2:], "-o", "clean.nc").output == "1 trace denoised: clean.nc\n"
+    clean, wanted = geoae.read("clean.nc"), geoae.denoise(geoae.read(name), "model.safetensors")
+    xr.testing.assert_equal(clean, wanted)
+    assert run("denoise", name, *DENOISE[2:], "-o", "clean.mseed", "--report", "r.html").exit_code == 0
+    (trace,) = obspy.read("clean.mseed")
+    np.testing.assert_array_equal(trace.data, wanted.values[0])
+    assert trace.id == geoae.to_stream(wanted)[0].id
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-o", "a.mseed"), "e.nc holds dims trace, channel, time, not channel, time alone; such traces are"),
+        (
+            ("-o", "a.nc", "--report", "a.html"),
+            "e.nc holds dims trace, channel, time, and --report is for one",
+        ),
+        (("-o", "old.zarr"), "old.zarr exists; delete it"),
+        (
+            ("-o", "a.nc"),
+            "this record has 1 without names; give all of them, take what is there with --partial",
+        ),
+    ],
+)
+def test_labelled_files_that_cannot_be_denoised_so_end_in_one_line(
+    words, message, shelf, capsys, monkeypatch
+):
+    geoae.synth.seismograms(2, rate=100.0, duration=10.24).isel(channel=[0]).drop_vars("channel").to_netcdf(
+        "e.nc"
+    )
+    (shelf / "old.zarr").mkdir()
+    assert message in complaint(capsys, monkeypatch, "denoise", "e.nc", *words)
+    assert not list(shelf.glob("a.*"))
+
+
 def test_nothing_asked_is_help(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["geoae"])
     with pytest.raises(SystemExit) as stop:

@@ -83,7 +83,9 @@ def test_gradients_agree_with_finite_differences():
 
 
 def test_a_mistyped_weight_is_a_type_error_that_names_the_weights_there_are():
-    with pytest.raises(TypeError, match="unknown keyword 'KL', perhaps 'kl'; Objective takes reconstruction, kl, free"):
+    with pytest.raises(
+        TypeError, match="unknown keyword 'KL', perhaps 'kl'; Objective takes reconstruction, kl, free"
+    ):
         Objective(KL=1)
 
 

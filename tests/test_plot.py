@@ -662,6 +662,14 @@ def test_report_says_that_a_figure_came_without_words(tmp_path, table):
         plot.report(tmp_path / "r.html", "Title", [section])
 
 
+def test_report_takes_one_section_and_no_bare_figures(tmp_path, table):
+    assert page_of(tmp_path, "Title", plot.Section("Only")).words.count("Only") == 1
+    figure = plot.attribution(table)
+    for sections in (figure, [figure]):
+        with pytest.raises(TypeError, match=r"sections holds a Figure; wanted Section\('a title', figures="):
+            plot.report(tmp_path / "r.html", "Title", sections)
+
+
 def test_report_has_no_negative_zero(tmp_path):
     rows = plot.Table(("R²",), [(-0.0001,), (0.999,)])
     page = plot.report(tmp_path / "r.html", "Title", [plot.Section("One", tables=[rows])]).read_text("utf-8")

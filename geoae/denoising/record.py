@@ -194,12 +194,13 @@ def _instruments(ids: Sequence[str], job: Job, partial: bool) -> list[list[int |
     for name, members in groups.items():
         members.sort(key=lambda i: _rank(ids[i][-1:], order))
         if len(members) > count or (len(members) < count and not partial):
-            found = ", ".join(ids[i] for i in members)
+            found = ", ".join(ids[i] for i in members if ids[i]) or f"{len(members)} without names"
             few = "give all of them, take what is there with partial=True"
             what = "leave out those that are none of them" if len(members) > count else few
+            whose = f"instrument {name}?" if name else "this record"
             raise ValueError(
-                f"model takes {count} components together, instrument {name or 'of this record'}? has {found}"
-                f"; {what}, or use a one-component model"
+                f"model takes {count} components together, {whose} has {found}; {what}, or use a "
+                f"one-component model"
             )
     return [
         _placed(members, [_rank(ids[i][-1:], order)[0] for i in members], count)

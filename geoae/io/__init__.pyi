@@ -7,6 +7,7 @@ from .archive import (
     scan as scan,
 )
 from .hearing import ReadError as ReadError
+from .labelled import labelled_format as labelled_format
 from .reading import (
     ENZ as ENZ,
     files as files,

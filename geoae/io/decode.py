@@ -164,7 +164,11 @@ def _hint(parts: list[Path]) -> str:
     if any(is_pickle(part) for part in parts):
         return ": it is a pickle (PICKLE), which runs the code it holds and so is never read"
     form = detect(parts[0]) if parts else None
-    return f" (it is {form}; open it with geoae.read)" if form in LABELLED else " (pickles are never read)"
+    return (
+        f" (it is {form}; open it alone, with geoae.read)"
+        if form in LABELLED
+        else " (pickles are never read)"
+    )
 
 
 # ---------------------------------------------------------------- compressed files

@@ -1,5 +1,6 @@
 """Files that hold labels or plain arrays, no recorder's own format: NetCDF, zarr, npz, CSV, SeisBench."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,25 @@ STEP = {
 }  # names in npz files
 
 
-def labelled_format(path: Path) -> str | None:
-    """Which of these a path is, None if it is none of them."""
+def labelled_format(path: str | os.PathLike) -> str | None:
+    """Name the format of a file or folder that holds labels or plain arrays, None for a recorder's.
+
+    Parameters
+    ----------
+    path : path
+        It need not exist.
+
+    Returns
+    -------
+    str or None
+        ZARR, SEISBENCH, HDF5, NETCDF, NPZ or CSV.
+
+    Examples
+    --------
+    >>> labelled_format("day.mseed") is None
+    True
+    """
+    path = Path(path).expanduser()
     if path.is_dir():
         if (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
             return "ZARR"

@@ -68,7 +68,7 @@ class Section:
 def report(
     path: str | os.PathLike[str],
     title: str,
-    sections: Sequence[Section],
+    sections: Section | Sequence[Section],
     *,
     summary: Sequence[Fact] = (),
     subtitle: str = "",
@@ -86,7 +86,8 @@ def report(
         Where to write; its folder must exist.
     title, subtitle : str
         Heading of the page and the line beneath.
-    sections : sequence of Section
+    sections : Section or sequence of them
+        Your own, or `geoae.latent.section` on an attribution.
     summary : sequence of Fact, optional
         Key numbers, in a box at the top.
 
@@ -97,7 +98,7 @@ def report(
     Raises
     ------
     TypeError
-        A figure comes without its alt text.
+        A section is something else, such as a bare figure; a figure comes without its alt text.
     ValueError
         An alt text is empty, or a row does not have the header's length.
     FileNotFoundError
@@ -107,11 +108,17 @@ def report(
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = report(f"{folder}/report.html", "A <b>old title", [Section("One", "Text.")])
+    ...     page = report(f"{folder}/report.html", "A <b>old title", Section("One", "Text."))
     ...     "A &lt;b&gt;old title" in page.read_text(encoding="utf-8")
     True
     """
     path = Path(path)
+    sections = sections if isinstance(sections, Sequence) else [sections]
+    wrong = [type(section).__name__ for section in sections if not isinstance(section, Section)]
+    if wrong:
+        raise TypeError(
+            f"sections holds a {wrong[0]}; wanted Section('a title', figures=[(figure, 'what it shows')])"
+        )
     with whole(path) as part:
         for dpi in (180, 130, 90):
             page = _page(title, subtitle, sections, summary, dpi).encode()
