@@ -17,7 +17,7 @@ from geoae.io.formats import detect
 from geoae.io.hearing import listening
 from geoae.io.miniseed import miniseed
 from geoae.io.records import Records, records
-from geoae.io.segment import Segment
+from geoae.io.segment import Segment, Segments
 from geoae.io.times import time_axis
 
 OBSPY = Path(obspy.__file__).parent
@@ -184,6 +184,18 @@ def test_thousands_of_gaps_come_as_obspy_has_them(tmp_path):
         for a, b in zip(back, expected, strict=True):
             assert (a.id, a.stats.starttime, a.data.dtype) == (b.id, b.stats.starttime, b.data.dtype)
             np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_columns_give_each_segment_back():
+    kinds = (np.array([1, 2], ">i4"), np.array([np.nan, 1.0]), np.array([], np.int16), np.arange(5.0))
+    some = [Segment(f"X.{k}", k, 100.0 + k, data, {"k": k}) for k, data in enumerate(kinds)]
+    columns = Segments.of(some[:1])
+    columns.extend(Segments.of(some[1:]))
+    assert len(columns) == len(some)
+    for one, again in zip(some, columns, strict=True):
+        assert all(a is b for a, b in zip(one, again, strict=True))
+    for name in ("npts", "dtype", "holds_nan"):
+        assert getattr(columns, name) == [getattr(one, name) for one in some]
 
 
 # ---------------------------------------------------------------- lazy records

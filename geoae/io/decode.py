@@ -23,7 +23,7 @@ from .formats import LABELLED, SAFE, SIGNS, detect, is_pickle
 from .hearing import ReadError, line, listening
 from .miniseed import miniseed
 from .promises import held_against_promise, nothing_in
-from .segment import Segment
+from .segment import Segment, Segments
 from .worker import RefusedError, read_apart
 
 UNPACKED = 200  # bytes that a compressed byte may become, beyond the first 64 MiB
@@ -33,7 +33,7 @@ UNPACKED = 200  # bytes that a compressed byte may become, beyond the first 64 M
 class Decoded:
     """What a file holds."""
 
-    segments: list[Segment] = field(default_factory=list)
+    segments: Segments = field(default_factory=Segments)
     warnings: list[str] = field(default_factory=list)
     formats: set[str] = field(default_factory=set)
 
@@ -61,7 +61,7 @@ def decode(path: Path, *, strict: bool = False) -> Decoded:
             if form is None or form in LABELLED:
                 continue
             segments, told = _decoded(part, form, path)
-            found.segments += segments
+            found.segments.extend(segments)
             found.warnings += told
             found.formats.add(form)
         if not found.formats:
@@ -73,7 +73,7 @@ def decode(path: Path, *, strict: bool = False) -> Decoded:
     return found
 
 
-def decode_here(path: Path, form: str) -> tuple[list[Segment], list[str]]:
+def decode_here(path: Path, form: str) -> tuple[Segments, list[str]]:
     """Read a file of a known format in this process: its segments, and what was warned of."""
     with listening() as told:
         segments = miniseed(np.memmap(path, np.int8, mode="c")) if form == "MSEED" else None
@@ -84,7 +84,7 @@ def decode_here(path: Path, form: str) -> tuple[list[Segment], list[str]]:
         for trace in traces:
             if trace.stats.npts != len(trace.data):
                 raise ReadError(f"{trace.id} promises {trace.stats.npts} samples and holds {len(trace.data)}")
-        segments = [Segment.of(trace) for trace in traces]
+        segments = Segments.of([Segment.of(trace) for trace in traces])
     told += held_against_promise(segments, path, form)
     return segments, list(dict.fromkeys(told))
 
@@ -130,7 +130,7 @@ def _mseed3(path: Path) -> list[obspy.Trace]:
 READERS: dict[str, Callable[[Path], list[obspy.Trace]]] = {"MSEED3": _mseed3}  # of what ObsPy does not read
 
 
-def _decoded(part: Path, form: str, path: Path) -> tuple[list[Segment], list[str]]:
+def _decoded(part: Path, form: str, path: Path) -> tuple[Segments, list[str]]:
     try:
         return read_apart(part, form) if _apart(part, form) else decode_here(part, form)
     except RefusedError as error:

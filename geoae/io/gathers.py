@@ -1,7 +1,7 @@
 """Gathers: many traces of one shot, line or survey, with what their headers say as coordinates."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ SCALED = {
 }
 
 
-def gather(segments: Sequence[Segment]) -> xr.DataArray:
+def gather(segments: Iterable[Segment]) -> xr.DataArray:
     """Lay out segments as one gather: a row for each, whatever its id and start.
 
     Returns

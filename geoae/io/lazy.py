@@ -91,7 +91,7 @@ def lazy_record(found: Sequence[Span], places: Sequence[int] | None = None) -> x
     row = np.array([row_of[span.id] for span in found])
     order = np.lexsort((first, row))
     empty, _ = holes(row[order], first[order], (first + npts)[order], len(ids), size)
-    dtype = grid_dtype({span.dtype for span in found}, bool(empty))
+    dtype = grid_dtype({span.dtype for span in found}, empty.size > 0)
     grid = Grid(found, row, first, origin, rate, (len(ids), size), dtype)
     chunks = {"channel": 1, "time": max(1, min(size, int(CHUNK * rate)))}
     table = segment_table(found, np.zeros(len(found), int), places or range(len(found)), rate)
@@ -99,7 +99,7 @@ def lazy_record(found: Sequence[Span], places: Sequence[int] | None = None) -> x
         ("channel", "time"), indexing.LazilyIndexedArray(grid), {"segments": json.dumps(table)}
     )
     variable.encoding["preferred_chunks"] = chunks
-    coords = time_axis(origin, size, rate).assign(xr.Dataset(coords=labels(found, row, len(ids))).coords)
+    coords = time_axis(origin, size, rate).assign(xr.Dataset(coords=labels(found, row)).coords)
     record = xr.Dataset({"waveform": variable}, coords)["waveform"]
     record.name = None
     return record

@@ -9,7 +9,7 @@ import obspy
 from obspy.io.mseed.util import get_record_information
 
 from .hearing import ReadError
-from .segment import Segment
+from .segment import Segment, Segments
 from .worker import SAMPLES
 
 YEARS = 1678, 2262  # that whole nanoseconds can count
@@ -19,26 +19,29 @@ LARGEST = 1e20  # in whatever unit: what a flipped bit in an exponent makes, and
 ROUNDING = 1e-6  # relative, of single precision
 
 
-def held_against_promise(segments: list[Segment], path: Path, form: str) -> list[str]:
+def held_against_promise(segments: Segments, path: Path, form: str) -> list[str]:
     """Refuse what cannot be true, and list what is unlikely."""
     size = path.stat().st_size
-    if sum(segment.npts for segment in segments) > SAMPLES * size:
+    if sum(segments.npts) > SAMPLES * size:
         raise ReadError(f"it promises more samples than {size} bytes can hold")
     told = list(_riff(path, size)) if form == "WAV" else []
     told += _last_record(segments, path, size) if form == "MSEED" else []
     low, high = LIKELY
-    for segment in [s for s in segments if not (0 <= s.rate <= FASTEST and low <= s.start < high)]:
-        if not 0 <= segment.rate <= FASTEST:  # NaN is neither
-            raise ReadError(f"{segment.id} has a sampling rate of {segment.rate:g} Hz")
-        year = obspy.UTCDateTime(ns=segment.start).year
-        if not YEARS[0] <= year < YEARS[1]:
-            raise ReadError(f"{segment.id} starts in the year {year}; is it damaged?")
-        told.append(f"{segment.id} starts in the year {year}")
-    for seed_id in {segment.id for segment in segments}:
+    for seed_id, start, rate in zip(segments.id, segments.start, segments.rate, strict=True):
+        if not 0 <= rate <= FASTEST:  # NaN is neither
+            raise ReadError(f"{seed_id} has a sampling rate of {rate:g} Hz")
+        if not low <= start < high:
+            year = obspy.UTCDateTime(ns=start).year
+            if not YEARS[0] <= year < YEARS[1]:
+                raise ReadError(f"{seed_id} starts in the year {year}; is it damaged?")
+            told.append(f"{seed_id} starts in the year {year}")
+    for seed_id in set(segments.id):
         if not seed_id.isprintable():
             raise ReadError(f"an id holds control characters: {seed_id!r}")
-    for segment in [s for s in segments if s.data.dtype.kind == "f" and len(s.data)]:
-        told += _doubts(segment)
+    if any(dtype.kind == "f" for dtype in {data.dtype for data in segments.data}):
+        for segment in segments:
+            if segment.data.dtype.kind == "f" and len(segment.data):
+                told += _doubts(segment)
     return told
 
 
@@ -51,9 +54,9 @@ def nothing_in(path: Path, form: str) -> str:
     return "there is no trace in it"
 
 
-def _last_record(segments: list[Segment], path: Path, size: int) -> Iterator[str]:
+def _last_record(segments: Segments, path: Path, size: int) -> Iterator[str]:
     """MiniSEED that ends within a record, of which libmseed does not always tell."""
-    lengths = {segment.header["mseed"]["record_length"] for segment in segments}
+    lengths = {header["mseed"]["record_length"] for header in segments.header}
     if len(lengths) != 1 or not (rest := size % (length := lengths.pop())):
         return
     with path.open("rb") as file:

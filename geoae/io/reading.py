@@ -19,7 +19,7 @@ from .formats import GATHERS, detect
 from .gathers import gather
 from .labelled import labelled_format, read_labelled
 from .lazy import Span, in_chunks, lazy_record, spans
-from .segment import Segment
+from .segment import Segment, Segments
 from .segments import by_rate, from_segments, one_rate
 from .stations import from_data_centre, placed
 from .volumes import volume
@@ -124,7 +124,7 @@ def _read(source: Any, select: str | None, overlap: str | None, strict: bool, la
         if path is not None and survey and not strict:  # segyio takes what ObsPy finds inconsistent
             return volume(path, lazy=False)
         raise
-    segments = _selected(found.segments, select)
+    segments = found.segments if select is None else _selected(found.segments, select)
     if found.formats and found.formats <= GATHERS:
         return _told(gather(segments), found)
     own = not isinstance(source, obspy.Stream | obspy.Trace)  # else the user goes on holding them
@@ -301,12 +301,12 @@ def _found(source: Any, strict: bool = False) -> _Found:
     """Segments of whatever a source stands for."""
     found = _Found()
     if isinstance(source, obspy.Stream | obspy.Trace):
-        found.segments = [Segment.of(trace) for trace in plain_traces(source)]
+        found.segments = Segments.of([Segment.of(trace) for trace in plain_traces(source)])
         return found
     paths = files(source)
     decoded = _each(paths, source, strict, lambda path: decode(path, strict=strict), found)
     for one in decoded:
-        found.segments += one.segments
+        found.segments.extend(one.segments)
         found.warnings += one.warnings
         found.formats |= one.formats
     return found
@@ -354,9 +354,9 @@ def _told(record: xr.DataArray, found: _Found) -> xr.DataArray:
     return record
 
 
-def _selected(segments: list[S], pattern: str | None) -> list[S]:
+def _selected(segments: Iterable[S], pattern: str | None) -> list[S]:
     if pattern is None:
-        return segments
+        return list(segments)
     last = pattern.count(".") + 1
     kept = [s for s in segments if fnmatchcase(".".join(s.id.split(".")[-last:]), pattern)]
     if not kept:

@@ -13,7 +13,7 @@ import obspy
 
 from .hearing import ReadError, line, listening
 from .miniseed import miniseed
-from .segment import Segment
+from .segment import Segment, Segments
 
 NS = 1_000_000_000
 HEADER = 48
@@ -58,15 +58,15 @@ class Records:
             with listening() as told:
                 pieces = miniseed(np.frombuffer(part, np.int8))
                 if pieces is None:
-                    pieces = [Segment.of(trace) for trace in obspy.read(io.BytesIO(part), format="MSEED")]
+                    stream = obspy.read(io.BytesIO(part), format="MSEED")
+                    pieces = Segments.of([Segment.of(trace) for trace in stream])
         except Exception as error:
             raise ReadError(f"{self.path} (MSEED) cannot be read there: {line(error)}") from error
-        found = sum(piece.npts for piece in pieces)
+        found = sum(pieces.npts)
         if found != self.npts[some].sum() or told:
             why = told[0] if told else f"its headers promise {self.npts[some].sum()} samples, {found} came"
             raise ReadError(f"{self.path} (MSEED): {why}")
-        pieces.sort(key=lambda piece: piece.start)
-        return np.concatenate([piece.data for piece in pieces])
+        return np.concatenate([piece.data for piece in sorted(pieces, key=lambda piece: piece.start)])
 
 
 def records(path: Path) -> Records | None:

@@ -1,7 +1,9 @@
-"""One unbroken run of samples, with all of its ObsPy header that JSON can hold."""
+"""Unbroken runs of samples, with all of their ObsPy headers that JSON can hold."""
 
 import json
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +52,50 @@ class Segment(NamedTuple):
         """Undo `of`."""
         stats = dict(_read(self.header), sampling_rate=self.rate, starttime=obspy.UTCDateTime(ns=self.start))
         return obspy.Trace(self.data, header=stats)
+
+
+@dataclass
+class Segments:
+    """Segments by columns: thousands of objects would cost as much as the samples of a day."""
+
+    id: list[str] = field(default_factory=list)
+    start: list[int] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    data: list[np.ndarray] = field(default_factory=list)
+    header: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, segments: "Iterable[Segment] | Segments") -> "Segments":
+        """Columns of what comes one by one."""
+        return segments if isinstance(segments, Segments) else cls(*map(list, zip(*segments, strict=True)))
+
+    def __iter__(self) -> Iterator[Segment]:
+        return map(Segment, self.id, self.start, self.rate, self.data, self.header)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def extend(self, other: "Segments") -> None:
+        """Take those of another file, too."""
+        for name, column in vars(self).items():
+            column.extend(getattr(other, name))
+
+    @property
+    def npts(self) -> list[int]:
+        """Number of samples of each."""
+        return list(map(len, self.data))
+
+    @property
+    def dtype(self) -> list[np.dtype]:
+        """Of each, in the byte order of this machine."""
+        dtypes = [data.dtype for data in self.data]
+        native = {dtype: dtype.newbyteorder("=") for dtype in set(dtypes)}
+        return [native[dtype] for dtype in dtypes]
+
+    @property
+    def holds_nan(self) -> list[bool]:
+        """Whether NaN is among the samples of each."""
+        return [data.dtype.kind == "f" and bool(np.isnan(data).any()) for data in self.data]
 
 
 def _spell(value: Any) -> Any:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from ..arrays import period_ns, sampling_rate
 from .decode import ReadError, plain_traces
-from .segment import Segment
+from .segment import Segment, Segments
 from .times import time_axis
 
 NS = 1_000_000_000
@@ -47,7 +47,7 @@ def from_stream(
 
 
 def from_segments(
-    segments: Sequence[Segment],
+    segments: Iterable[Segment],
     *,
     overlap: str | None = None,
     places: Sequence[int] | None = None,
@@ -60,29 +60,31 @@ def from_segments(
     """
     if overlap is not None and overlap not in OVERLAPS:
         raise ValueError(f"overlap={overlap!r} is none of {', '.join(OVERLAPS)}")
-    kept = [i for i, segment in enumerate(segments) if len(segment.data)]
-    places = [i if places is None else places[i] for i in kept]
-    segments = [segments[i] for i in kept]
+    segments = Segments.of(segments)
+    places = range(len(segments)) if places is None else places
+    if 0 in segments.npts:
+        kept = [(segment, place) for segment, place in zip(segments, places, strict=True) if segment.npts]
+        segments, places = Segments.of([segment for segment, _ in kept]), [place for _, place in kept]
     rate = common_rate(segments)
-    origin = min(segment.start for segment in segments)
-    npts = np.array([len(segment.data) for segment in segments])
-    first = positions([segment.start - origin for segment in segments], rate)
+    origin, npts = min(segments.start), np.array(segments.npts)
+    first = positions([start - origin for start in segments.start], rate)
     size = int((first + npts).max())
     layers = _layers(segments, first, npts) if overlap == "layers" else np.zeros(len(segments), int)
-    rows = list(dict.fromkeys(zip((s.id for s in segments), layers.tolist(), strict=True)))
+    shelves = layers.tolist()
+    rows = list(dict.fromkeys(zip(segments.id, shelves, strict=True)))
     if size * len(rows) > max(GRID_LIMIT, 100 * int(npts.sum())):
         span = f"{npts.sum()} samples lie on a grid of {len(rows)} x {size}"
         raise ReadError(f"{span}: is a date wrong? Read the pieces one by one, or choose with select=")
     # Values, labels, times and table are made from the same list of segments, in the same order.
     row_of = {key: row for row, key in enumerate(rows)}
-    row = np.array([row_of[s.id, layer] for s, layer in zip(segments, layers.tolist(), strict=True)])
+    row = np.array([row_of[key] for key in zip(segments.id, shelves, strict=True)])
     values = _grid(segments, row, first, npts, origin, rate, (len(rows), size), overlap, own)
     record = xr.DataArray(
         values,
         time_axis(origin, size, rate),
         ("channel", "time"),
         attrs={"segments": json.dumps(segment_table(segments, layers, places, rate))},
-    ).assign_coords(labels(segments, row, len(rows)))
+    ).assign_coords(labels(segments, row))
     return record.assign_coords(layer=("channel", [layer for _, layer in rows])) if layers.any() else record
 
 
@@ -97,42 +99,59 @@ def positions(offsets: Sequence[int], rate: float) -> np.ndarray:
 
 def by_rate(segments: Iterable[Any]) -> dict[float, list[Any]]:
     """Segments by sampling rate, all of which make sense; rates that differ by rounding are one."""
-    rates: dict[float, list] = {}
+    segments = list(segments)
+    nominal = _nominal_rates(segments)
+    groups: dict[float, list] = {rate: [] for rate in nominal.values()}
     for segment in segments:
-        if not 0 < segment.rate < np.inf:
-            raise ReadError(
-                f"{segment.id} has a sampling rate of {segment.rate:g} Hz; leave it out with select="
-            )
-        if segment.dtype.kind not in "iuf":
-            raise ReadError(f"{segment.id} holds {segment.dtype}, not numbers; leave it out with select=")
-        rates.setdefault(segment.rate, []).append(segment)
-    if not rates:
-        raise ReadError("there are no samples")
-    groups: dict[float, list] = {}
-    last = 0.0
-    for rate in sorted(rates):
-        if rate > last * (1 + SAME_RATE):
-            last = rate
-        groups.setdefault(last, []).extend(rates[rate])
+        groups[nominal[segment.rate]].append(segment)
     return groups
 
 
-def common_rate(segments: Sequence[Any]) -> float:
+def _nominal_rates(segments: Any) -> dict[float, float]:
+    """Each rate that occurs, in ascending order, and the lowest that is the same but for rounding."""
+    ids, rates, dtypes = (column(segments, name) for name in ("id", "rate", "dtype"))
+    if not rates:
+        raise ReadError("there are no samples")
+    for rate in dict.fromkeys(rates):
+        if not 0 < rate < np.inf:
+            who = ids[rates.index(rate)]
+            raise ReadError(f"{who} has a sampling rate of {rate:g} Hz; leave it out with select=")
+    for dtype in dict.fromkeys(dtypes):
+        if dtype.kind not in "iuf":
+            who = ids[dtypes.index(dtype)]
+            raise ReadError(f"{who} holds {dtype}, not numbers; leave it out with select=")
+    nominal: dict[float, float] = {}
+    last = 0.0
+    for rate in sorted(set(rates)):
+        last = rate if rate > last * (1 + SAME_RATE) else last
+        nominal[rate] = last
+    return nominal
+
+
+def common_rate(segments: Any) -> float:
     """The rate of most samples, if the others are the same but for rounding."""
-    groups = by_rate(segments)
-    if len(groups) > 1:
-        order = dict.fromkeys(segment.rate for segment in segments)
-        ids = {rate: dict.fromkeys(s.id for s in segments if s.rate == rate) for rate in order}
+    nominal = _nominal_rates(segments)
+    rates = column(segments, "rate")
+    if len(set(nominal.values())) > 1:
+        ids: dict[float, dict[str, None]] = {rate: {} for rate in dict.fromkeys(rates)}
+        for seed_id, rate in zip(column(segments, "id"), rates, strict=True):
+            ids[rate][seed_id] = None
         found = ", ".join(f"{rate:.12g} Hz ({', '.join(names)})" for rate, names in ids.items())
         raise ReadError(
             f"several sampling rates: {found}; choose one with select=, or read each with geoae.read_tree"
         )
-    (some,) = groups.values()
-    samples = dict.fromkeys((segment.rate for segment in some), 0)
+    samples = dict.fromkeys(nominal, 0)
     if len(samples) > 1:
-        for segment in some:
-            samples[segment.rate] += segment.npts
+        for rate, npts in zip(rates, column(segments, "npts"), strict=True):
+            samples[rate] += npts
     return max(samples, key=samples.__getitem__)
+
+
+def column(segments: Any, name: str) -> list[Any]:
+    """One field of all segments, whether these are columns or come one by one."""
+    if isinstance(segments, Segments):
+        return getattr(segments, name)
+    return [getattr(segment, name) for segment in segments]
 
 
 def one_rate(rates: Iterable[float]) -> bool:
@@ -141,13 +160,13 @@ def one_rate(rates: Iterable[float]) -> bool:
     return max(rates) <= min(rates) * (1 + SAME_RATE)
 
 
-def _layers(segments: Sequence[Segment], first: np.ndarray, npts: np.ndarray) -> np.ndarray:
+def _layers(segments: Segments, first: np.ndarray, npts: np.ndarray) -> np.ndarray:
     """Give each segment the first layer of its id in which it overlaps none that was laid before."""
     layers = np.zeros(len(segments), int)
     held: dict[str, list[list[tuple[int, int]]]] = {}
-    for i, segment in enumerate(segments):
+    for i, seed_id in enumerate(segments.id):
         a, b = int(first[i]), int(first[i] + npts[i])
-        shelves = held.setdefault(segment.id, [])
+        shelves = held.setdefault(seed_id, [])
         free = (n for n, shelf in enumerate(shelves) if all(b <= c or d <= a for c, d in shelf))
         layer = next(free, len(shelves))
         if layer == len(shelves):
@@ -158,7 +177,7 @@ def _layers(segments: Sequence[Segment], first: np.ndarray, npts: np.ndarray) ->
 
 
 def _grid(
-    segments: Sequence[Segment],
+    segments: Segments,
     row: np.ndarray,
     first: np.ndarray,
     npts: np.ndarray,
@@ -173,47 +192,48 @@ def _grid(
     end = first + npts
     order = np.lexsort((first, row))
     empty, clash = holes(row[order], first[order], end[order], rows, size)
-    dtype = grid_dtype({segment.dtype for segment in segments}, bool(empty))
+    dtype = grid_dtype(set(segments.dtype), empty.size > 0)
     if overlap == "mean" and clash:
-        return _mean(segments, row, first, shape)
+        return _mean(segments.data, row, first, shape)
     begin = row * size + first
     values = None
     if own and not clash and (np.diff(begin) > 0).all():
-        values = _in_own_memory(segments, begin, npts, shape, dtype)
+        values = _in_own_memory(segments.data, begin, npts, shape, dtype)
     if values is None:
         values = np.empty(shape, dtype)
         known = np.zeros(shape, bool) if clash and overlap is None else None
         turns = range(len(segments) - 1, -1, -1) if overlap == "first" else range(len(segments))
         for i in turns:
-            piece, data = (row[i], slice(first[i], end[i])), segments[i].data
+            piece, data = (row[i], slice(first[i], end[i])), segments.data[i]
             if known is not None:
                 start = origin + int(first[i]) * period_ns(rate)
-                agree(segments[i].id, values[piece], data, known[piece], start, rate)
+                agree(segments.id[i], values[piece], data, known[piece], start, rate)
                 known[piece] = True
             values[piece] = data
-    for i, a, b in empty:
-        values[i, a:b] = np.nan
+    flat = values.reshape(-1)
+    for a, b in zip(*(empty[0] * size + empty[1:]).tolist(), strict=True):
+        flat[a:b] = np.nan
     return values
 
 
 def _in_own_memory(
-    segments: Sequence[Segment], begin: np.ndarray, npts: np.ndarray, shape: tuple[int, int], dtype: np.dtype
+    pieces: list[np.ndarray], begin: np.ndarray, npts: np.ndarray, shape: tuple[int, int], dtype: np.dtype
 ) -> np.ndarray | None:
-    """The grid in the memory that the segments fill one after the other in its order; None if they do not.
+    """The grid in the memory that the pieces fill one after the other in its order; None if they do not.
 
     `begin` says where each begins on the grid, row by row. What is between them is left as it was.
     """
-    block = segments[0].data if segments[0].data.base is None else segments[0].data.base
+    block = pieces[0] if pieces[0].base is None else pieces[0].base
     need = shape[0] * shape[1] * dtype.itemsize
     if not isinstance(block, np.ndarray) or not need <= block.nbytes <= 4 * need:
         return None
     if block.ndim > 1 or not (block.flags.c_contiguous and block.flags.writeable and block.dtype.isnative):
         return None
-    if segments[0].data is not block and any(segment.data.base is not block for segment in segments):
+    if pieces[0] is not block and any(data.base is not block for data in pieces):
         return None
     held = np.cumsum(npts) * block.itemsize
     for i in np.flatnonzero(np.diff(begin // shape[1], append=shape[0])).tolist():  # each row ends there
-        data = segments[i].data
+        data = pieces[i]
         if (data.dtype, data.strides) != (block.dtype, block.strides):
             return None
         if data.ctypes.data + data.nbytes != block.ctypes.data + held[i]:
@@ -221,11 +241,11 @@ def _in_own_memory(
     values = block.reshape(-1).view(np.uint8)[:need].view(dtype)
     # On the grid each begins no earlier than in the block, and needs no less memory. So none is written over
     # before it is read if the last comes first; NumPy does not see that some are written over themselves.
-    to, places = begin * dtype.itemsize, begin.tolist()
-    inside = (to < held).tolist()
-    for i in reversed(range(len(segments) if to[-1] > held[-1] - segments[-1].data.nbytes else 0)):
-        data = segments[i].data
-        values[places[i] : places[i] + len(data)] = data.copy() if inside[i] else data
+    to = begin * dtype.itemsize
+    if to[-1] > held[-1] - pieces[-1].nbytes:
+        columns = begin.tolist(), (begin + npts).tolist(), (to < held).tolist(), pieces
+        for a, b, inside, data in zip(*map(reversed, columns), strict=True):
+            values[a:b] = data.copy() if inside else data
     return values.reshape(shape)
 
 
@@ -237,18 +257,21 @@ def grid_dtype(dtypes: Iterable[np.dtype], gaps: bool) -> np.dtype:
 
 def holes(
     row: np.ndarray, first: np.ndarray, end: np.ndarray, rows: int, size: int
-) -> tuple[list[tuple[int, int, int]], bool]:
-    """Row, begin and end of what no segment covers, and whether any two overlap; sorted by row and place."""
+) -> tuple[np.ndarray, bool]:
+    """Rows, begins and ends of what no segment covers, and whether any two segments overlap; both sorted."""
     reach = np.maximum.accumulate(end + row * size) - row * size
     begins = np.flatnonzero(np.diff(row, prepend=-1))
     before = np.concatenate([[0], reach[:-1]])
     before[begins] = 0
     clash = bool((first < before).any())
-    inside = np.flatnonzero(first > before)
-    found = list(zip(row[inside].tolist(), before[inside].tolist(), first[inside].tolist(), strict=True))
-    ends = np.concatenate([begins[1:] - 1, [len(row) - 1]])
+    inside = first > before
+    ends = np.append(begins[1:], len(row)) - 1
     short = ends[reach[ends] < size]
-    return found + [(int(row[i]), int(reach[i]), size) for i in short], clash
+    found = (
+        [row[inside], before[inside], first[inside]],
+        [row[short], reach[short], np.full(len(short), size)],
+    )
+    return np.concatenate(found, axis=1), clash
 
 
 def agree(
@@ -262,24 +285,20 @@ def agree(
         raise ReadError(f"{seed_id} has two values at {when}: {why}; say which with overlap={OVERLAPS}")
 
 
-def _mean(
-    segments: Sequence[Segment], row: np.ndarray, first: np.ndarray, shape: tuple[int, int]
-) -> np.ndarray:
+def _mean(pieces: list[np.ndarray], row: np.ndarray, first: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     total, count = np.zeros(shape), np.zeros(shape, np.int32)
-    for i, segment in enumerate(segments):
-        piece = (row[i], slice(first[i], first[i] + len(segment.data)))
-        total[piece] += segment.data
+    for i, data in enumerate(pieces):
+        piece = (row[i], slice(first[i], first[i] + len(data)))
+        total[piece] += data
         count[piece] += 1
     with np.errstate(invalid="ignore"):
         return total / count
 
 
-def labels(segments: Sequence[Any], row: np.ndarray, rows: int) -> dict[str, Any]:
+def labels(segments: Any, row: np.ndarray) -> dict[str, Any]:
     """Coordinates of the rows, from the first segment of each."""
-    headers: list[dict] = [{}] * rows
-    ids = [""] * rows
-    for segment, i in zip(reversed(segments), reversed(row.tolist()), strict=True):
-        headers[i], ids[i] = segment.header, segment.id
+    some = np.unique(row, return_index=True)[1].tolist()
+    ids, headers = ([column(segments, name)[i] for i in some] for name in ("id", "header"))
     codes = [[str(header.get(name, "")) for header in headers] for name in CODES]
     return {
         "channel": ids,
@@ -294,33 +313,28 @@ def labels(segments: Sequence[Any], row: np.ndarray, rows: int) -> dict[str, Any
 # ---------------------------------------------------------------- the table
 
 
-def segment_table(
-    segments: Sequence[Any], layers: np.ndarray, places: Sequence[int], rate: float
-) -> dict[str, Any]:
+def segment_table(segments: Any, layers: np.ndarray, places: Sequence[int], rate: float) -> dict[str, Any]:
     """Describe the segments by columns; where all values of one are the same it stands there once."""
-    headers: dict[str, int] = {}
-    shared: dict[int, int] = {}  # by identity first: thousands of segments of a file can share one header
-    index = []
-    for segment in segments:
-        key = id(segment.header)
-        if key not in shared:
-            shared[key] = headers.setdefault(json.dumps(segment.header), len(headers))
-        index.append(shared[key])
-    dtypes = [segment.dtype for segment in segments]
+    own, dtypes = column(segments, "header"), column(segments, "dtype")
+    # By identity first: thousands of segments of a file can share one header.
+    shared = {id(header): header for header in own}
+    words = {key: json.dumps(header) for key, header in shared.items()}
+    headers = {word: shared[key] for key, word in words.items()}
+    number = {word: i for i, word in enumerate(headers)}
     names = {dtype: dtype.str for dtype in set(dtypes)}
     columns = {
-        "id": [segment.id for segment in segments],
+        "id": column(segments, "id"),
         "layer": layers.tolist(),
         "place": list(places),
-        "start": [segment.start for segment in segments],
-        "npts": [segment.npts for segment in segments],
-        "rate": [segment.rate for segment in segments],
+        "start": column(segments, "start"),
+        "npts": column(segments, "npts"),
+        "rate": column(segments, "rate"),
         "dtype": [names[dtype] for dtype in dtypes],
-        "nan": [segment.holds_nan for segment in segments],  # if so, NaN does not mean a gap here
-        "header": index,
+        "nan": column(segments, "holds_nan"),  # if so, NaN does not mean a gap here
+        "header": [number[words[id(header)]] for header in own],
     }
     short = {name: x[:1] if x.count(x[0]) == len(x) else x for name, x in columns.items()}
-    return {"grid": rate, **short, "headers": [json.loads(header) for header in headers]}
+    return {"grid": rate, **short, "headers": list(headers.values())}
 
 
 def table_rows(record: xr.DataArray) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .segment import Segment
+from .segment import Segment, Segments
 
 START = 120.0  # s that it may take to start, on a busy machine
 SECONDS = 20.0  # that reading a file may take, and one more for each MiB
@@ -27,7 +27,7 @@ class RefusedError(Exception):
     """What a reader said, or why it said nothing."""
 
 
-def read_apart(path: Path, form: str) -> tuple[list[Segment], list[str]]:
+def read_apart(path: Path, form: str) -> tuple[Segments, list[str]]:
     """Read a file in the worker: its segments, and what was warned of.
 
     Raises
@@ -59,7 +59,7 @@ class Worker:
         """Whether it lives, and is not that of a process that this one was forked from."""
         return self.process.poll() is None and self.owner == os.getpid()
 
-    def ask(self, path: Path, form: str) -> tuple[list[Segment], list[str]]:
+    def ask(self, path: Path, form: str) -> tuple[Segments, list[str]]:
         """Send the name of a file, wait for what it holds."""
         size = path.stat().st_size
         request = {"path": str(path.absolute()), "format": form}
@@ -67,7 +67,8 @@ class Worker:
         if "error" in answer:
             raise RefusedError(answer["error"])
         words = zip(answer["segments"], arrays, strict=True)
-        return [Segment(i, s, r, x, header) for (i, s, r, header), x in words], answer["warnings"]
+        found = Segments.of([Segment(i, s, r, x, header) for (i, s, r, header), x in words])
+        return found, answer["warnings"]
 
     def _answer(self, request: dict | None, seconds: float, most: int) -> tuple[dict, list[np.ndarray]]:
         """What it says within so many seconds and bytes; or it is ended."""
