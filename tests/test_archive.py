@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -208,6 +209,24 @@ import sys, geoae
 summary = geoae.denoise_archive(*sys.argv[1:4], workers=int(sys.argv[4]))
 sys.exit(not summary.ok)
 """
+
+
+def test_ctrl_c_ends_the_workers_in_silence(sds, model, tmp_path):
+    """They hear it as well, on a terminal, and while they load each would write a page."""
+    geoae.save(model, tmp_path / "m.safetensors")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    words = [sys.executable, "program.py", "sds", "out", "m.safetensors", "2"]
+    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(Path(geoae.__file__).parents[1])}}
+    process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True, **options)
+    while not (tmp_path / "out" / archive.LOG).exists():
+        time.sleep(0.05)
+    time.sleep(1.0)  # they are loading
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert said.count("Traceback") == 1
+    assert re.search(r"stopped after \d of 4 units; run again, it goes on from there", said)
+    assert not list((tmp_path / "out").rglob("*part*"))
 
 
 @pytest.mark.slow

@@ -9,15 +9,16 @@ done again, which changes nothing.
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -94,11 +95,18 @@ def denoise_archive(
     units = _units(headers, job)
     todo = [unit for unit in units if not log.holds(unit, source, target)]
     summary = Summary(broken=broken, kept=len(units) - len(todo))
-    with _bar(len(units), summary.kept, progress) as advance:
-        for result in _results(todo, Task(job, source, target), workers, client):
-            log.add(result)
-            summary.results.append(result)
-            advance()
+    work = closing(_results(todo, Task(job, source, target), workers, client))
+    try:
+        with work as results, _bar(len(units), summary.kept, progress) as advance:
+            for result in results:
+                log.add(result)
+                summary.results.append(result)
+                advance()
+    except KeyboardInterrupt as stop:
+        _sweep(target)
+        done = summary.kept + len(summary.results)
+        stop.add_note(f"stopped after {done} of {len(units)} units; run again, it goes on from there")
+        raise
     return summary
 
 
@@ -180,7 +188,12 @@ def _check_folders(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     if not (target / LOG).exists() and any(target.iterdir()):
         raise FileExistsError(f"{target} holds files, but no {LOG} of an earlier run; give an empty folder")
-    for part in target.rglob(".*.part*"):  # what a killed run was writing
+    _sweep(target)
+
+
+def _sweep(target: Path) -> None:
+    """Take away what a run was writing when it was killed."""
+    for part in target.rglob(".*.part*"):
         part.unlink()
 
 
@@ -327,7 +340,9 @@ def _write(traces: list[obspy.Trace], path: Path) -> None:
             named.unlink(missing_ok=True)
 
 
-def _results(todo: list[Unit], task: Task, workers: int, client: Any) -> Iterator[dict[str, Any]]:
+def _results(
+    todo: list[Unit], task: Task, workers: int, client: Any
+) -> Generator[dict[str, Any], None, None]:
     """Do the units, here or elsewhere, and hand over each result when it is there."""
     if client is not None:
         yield from _on_cluster(todo, task, client)
@@ -367,11 +382,11 @@ def _work(unit: Unit) -> dict[str, Any]:
 
 def _in_processes(todo: list[Unit], task: Task, workers: int) -> Iterator[dict[str, Any]]:
     """Do the units in worker processes; those that a dead worker held are done again."""
-    left = {unit.name: unit for unit in todo}
+    left, others = {unit.name: unit for unit in todo}, active_children()
     for _ in range(ATTEMPTS):
         pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (task,))
         try:
-            with _main_left_out(task):
+            with _main_left_out(task), _deaf_to_ctrl_c():
                 futures = [pool.submit(_work, unit) for unit in left.values()]
             for future in as_completed(futures):
                 result = future.result()
@@ -380,6 +395,11 @@ def _in_processes(todo: list[Unit], task: Task, workers: int) -> Iterator[dict[s
             return
         except BrokenProcessPool:
             continue
+        except BaseException:  # nobody waits for results any more
+            for worker in set(active_children()) - set(others):
+                worker.terminate()
+                worker.join()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     for name in left:
@@ -399,6 +419,19 @@ def _main_left_out(task: Task) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start processes that do not hear Ctrl-C, of which each would write a page; this one ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --------------------------------------------------------------------------------------------- the log
