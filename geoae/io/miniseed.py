@@ -5,7 +5,9 @@ once more to stand side by side. Here the samples of a file come into one block 
 """
 
 import io
+from collections.abc import Iterator
 from ctypes import c_int8, sizeof
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -67,9 +69,7 @@ def miniseed(content: np.ndarray) -> Segments | None:
     finally:
         clibmseed.verbose = True
     try:
-        if len(block.memory) != 1 or block.kind not in DTYPES:
-            return None
-        return _segments(found, block.memory[0], len(content))
+        return _segments(found, block.pieces(), len(content)) or None
     except UnicodeDecodeError:  # ObsPy knows what to say
         return None
     finally:
@@ -86,34 +86,46 @@ def _promised(content: np.ndarray, length: int, order: str) -> int | None:
 
 
 class Block:
-    """Memory for all samples of a file, given out segment by segment."""
+    """Memory for all samples of a file, given out segment by segment.
+
+    `take` runs in the midst of libmseed, thousands of times: arrays are made of its pieces only afterwards.
+    """
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.memory: list[np.ndarray] = []  # more than one if the samples are of several types
+        self.given: list[tuple[np.ndarray, list[int]]] = []  # memory, and lengths of the pieces of it
+        self.lengths: list[int] = []
         self.kind, self.left, self.width, self.address = b"", 0, 0, 0
 
     def take(self, count: int, kind: bytes) -> int:
-        """Address for so many samples of a type of libmseed's, which waits for it thousands of times."""
+        """Address for so many samples of a type of libmseed's; where it found no type there are none."""
+        if kind not in DTYPES:
+            count, kind = 0, b"d"
         if kind != self.kind or count > self.left:
             self._renew(count, kind)
-        # A request of this size makes the C library join what libmseed has freed since the last segment. Left
-        # to the end of the file, when none of it is in the cache any more, that takes five times as long.
-        bytes(2048)
+        self.lengths.append(count)
         self.left -= count
         address = self.address
-        self.address = address + count * self.width
+        self.address += count * self.width
         return address
 
     def _renew(self, count: int, kind: bytes) -> None:
-        memory = np.empty(max(count, int(SPARE * self.room)), DTYPES.get(kind, float))
+        memory = np.empty(max(count, int(SPARE * self.room)), DTYPES[kind])
         ANCHOR[:] = [np.empty(2**16, np.uint8)]
-        self.memory.append(memory)
-        self.kind, self.left, self.room = kind, len(memory), 0
-        self.width, self.address = memory.itemsize, memory.ctypes.data
+        self.kind, self.width, self.address = kind, memory.itemsize, memory.ctypes.data
+        self.left, self.lengths, self.room = len(memory), [], 0
+        self.given.append((memory, self.lengths))
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """All that was given out, in that order."""
+        for memory, lengths in self.given:
+            end = 0
+            for length in lengths:
+                begin, end = end, end + length
+                yield memory[begin:end]
 
 
-def _segments(ids: Any, memory: np.ndarray, size: int) -> Segments:
+def _segments(ids: Any, pieces: Iterator[np.ndarray], size: int) -> Segments:
     """What libmseed's lists tell of the segments; equal headers are one object."""
     found = Segments()
     while ids:
@@ -122,13 +134,11 @@ def _segments(ids: Any, memory: np.ndarray, size: int) -> Segments:
         quality, table = one.dataquality.decode("ascii"), _table(one.firstSegment)
         kinds = [table[name].tolist() for name in ("recordcnt", "encoding", "byteorder", "reclen")]
         headers = {kind: _header(codes, quality, kind, size) for kind in set(zip(*kinds, strict=True))}
-        begin = (table["datasamples"].astype(np.int64) - memory.ctypes.data) // memory.itemsize
-        ends = (begin + table["samplecnt"]).tolist()
         more = Segments(
             [".".join(codes.values())] * len(table),
             (table["starttime"] * 1000).tolist(),
             table["samprate"].tolist(),
-            [memory[a:b] for a, b in zip(begin.tolist(), ends, strict=True)],
+            list(islice(pieces, len(table))),
             [headers[kind] for kind in zip(*kinds, strict=True)],
         )
         found.extend(more)
