@@ -252,6 +252,24 @@ def test_miniseed_3_is_read_through_pymseed(tmp_path):
         read(tmp_path / "x.mseed3")
 
 
+def test_miniseed_3_that_was_cut_says_so(tmp_path):
+    pymseed = pytest.importorskip("pymseed")
+    data, path = np.random.default_rng(0).integers(-999, 999, 5000), tmp_path / "x.mseed3"
+    traces = pymseed.MS3TraceList()
+    traces.add_data("FDSN:XX_ABC_00_H_H_Z", data.tolist(), "i", 100.0, starttime=START.ns)
+    traces.to_file(str(path), format_version=3, max_record_length=512, overwrite=True)
+    content = path.read_bytes()
+    ends = [at for at in range(1, len(content)) if content[at : at + 3] == b"MS\x03"]
+    for end, left in ((ends[0], 0), (ends[3], 0), (ends[2] + 100, 100), (ends[4] + 20, 20)):
+        path.write_bytes(content[:end])
+        record = read(path)
+        np.testing.assert_array_equal(record.values[0], data[: record.sizes["time"]])
+        assert record.attrs.get("warnings", "").startswith(
+            f"its last record is cut: {left} of" if left else ""
+        )
+        assert bool(left) == ("warnings" in record.attrs)
+
+
 # ---------------------------------------------------------------- stations and data centres
 
 

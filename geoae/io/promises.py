@@ -1,6 +1,7 @@
 """What a file says about its samples, held against the samples that came."""
 
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def held_against_promise(segments: Segments, path: Path, form: str) -> list[str]
         raise ReadError(f"it promises more samples than {size} bytes can hold")
     told = list(_riff(path, size)) if form == "WAV" else []
     told += _last_record(segments, path, size) if form == "MSEED" else []
+    told += _last_record_3(path, size) if form == "MSEED3" else []
     low, high = LIKELY
     for seed_id, start, rate in zip(segments.id, segments.start, segments.rate, strict=True):
         if not 0 <= rate <= FASTEST:  # NaN is neither
@@ -63,6 +65,18 @@ def _last_record(segments: Segments, path: Path, size: int) -> Iterator[str]:
         file.seek(size - rest)
         if re.match(rb"[\d \0]{6}[DRQM]", file.read(7)):
             yield f"its last record is cut: {rest} of {length} bytes are left"
+
+
+def _last_record_3(path: Path, size: int) -> Iterator[str]:
+    """MiniSEED 3 that ends within a record: its header of 40 bytes says how long three other parts are."""
+    at = length = 0
+    with path.open("rb") as file:
+        while at < size and (head := file.read(40)).startswith(b"MS\3"):
+            length = 40 + sum(struct.unpack_from("<BHI", head, 33)) if len(head) == 40 else 40
+            at += length
+            file.seek(at)
+    if at > size:
+        yield f"its last record is cut: {size - at + length} of {length} bytes are left"
 
 
 def _doubts(segment: Segment) -> Iterator[str]:
