@@ -103,6 +103,8 @@ def denoise(
     labelled = geoae.io.labelled_format(file)
     if Path(file).is_dir() and not labelled:
         _refuse(context, ("noise", "report"), "is for single records; leave it out")
+        if output.suffix.lower() in geoae.io.SUFFIXES:
+            raise ValueError(f"{file} is a folder, so -o names a folder, too, such as -o {output.stem}")
         summary = geoae.denoise_archive(file, output, model, workers=workers, **options)
         _say(str(summary))
         raise typer.Exit(0 if summary.ok else 1)
@@ -231,7 +233,7 @@ def generate(
     what: Annotated[str, typer.Argument(help=f"{SIGNALS}, or a variational model's file.")],
     output: Output,
     n: Annotated[str, typer.Option("-n", help="How many; 30x30 is a mesh of two parameters.")] = "100",
-    noise: Annotated[float, typer.Option(help="Standard deviation of white noise to add.")] = 0.0,
+    noise: Annotated[float, typer.Option(help="Standard deviation of white noise to add.", min=0)] = 0.0,
     seed: Seed = 0,
 ) -> None:
     """Make traces: synthetic ones with known parameters, or draws from a trained model's prior.
@@ -243,7 +245,7 @@ def generate(
     known = what in (*MESHES, "seismograms")
     if not known and not Path(what).is_file():
         raise ValueError(f"nothing called {what!r}; choose from {SIGNALS}, or give a model's file")
-    count: Any = _count(n) if what in MESHES else _whole(n)
+    count = _count(n, mesh=what in MESHES)
     if known:
 
         def make(count: Any) -> Any:
@@ -321,7 +323,7 @@ def attribute(
 
 @app.command()
 def info(
-    file: Annotated[str, typer.Argument(help="A model, a NetCDF file, or waveforms: file, folder, glob.")],
+    file: Annotated[str, typer.Argument(help="A model, labelled traces, or waveforms: file, folder, glob.")],
     picture: Annotated[
         Path | None, typer.Option("-o", "--output", help="Draw what the waveforms cover (.png, .svg, .pdf).")
     ] = None,
@@ -338,10 +340,14 @@ def info(
         _check_outputs([picture], [path], [".png", ".svg", ".pdf"])
     if path.suffix in (".safetensors", ".nc") and not path.exists():
         raise FileNotFoundError(f"no file {file}")
-    if path.suffix == ".safetensors":
+    model = path.suffix == ".safetensors"
+    labelled = not model and geoae.io.labelled_format(path)
+    if picture is not None and (model or labelled):
+        raise ValueError(f"-o draws what a recorder's files cover, and {file} is none; leave it out")
+    if model:
         _say(json.dumps(geoae.model.about(path), indent=2))
-    elif path.suffix == ".nc":
-        _say(str(_loaded(path)))
+    elif labelled:
+        _say(str(_loaded(path) if path.suffix == ".nc" else geoae.read(path)))
     else:
         table = geoae.io.coverage(file)
         _say(geoae.io.coverage_text(table))
@@ -537,6 +543,9 @@ def _traces(path: str | Path) -> Any:
     if "time" not in traces.dims or "time" not in traces.coords or traces["time"].dtype.kind not in "Mfiu":
         found = f"{path} has dims {', '.join(map(str, traces.dims))} and no 'time' axis of numbers"
         raise ValueError(f"{found}; {EXAMPLE}")
+    if set(traces.dims) <= {"channel", "time"}:
+        found = f"{path} is one record, not labelled traces"
+        raise ValueError(f"{found}; {EXAMPLE}, and a denoiser is trained with NOISE or --without-clean")
     return traces
 
 
@@ -578,17 +587,17 @@ def _check_denoiser(model: Any, path: Path) -> None:
         )
 
 
-def _count(n: str) -> int | tuple[int, ...]:
-    sides = tuple(_whole(side) for side in n.split("x"))
-    return sides if len(sides) > 1 else sides[0]
-
-
-def _whole(n: str) -> int:
-    if not n.isdecimal() or int(n) < 1:
-        raise ValueError(
-            f"-n is {n!r}; it is a whole number from 1 up, or for a mesh two of them such as 30x30"
+def _count(n: str, *, mesh: bool) -> Any:
+    """A number of traces, or the sides of a mesh."""
+    sides = n.split("x") if mesh else [n]
+    if not all(side.isdecimal() and int(side) > 0 for side in sides):
+        more = (
+            ", or for a mesh two of them such as 30x30"
+            if mesh
+            else "; only signals with a formula make a mesh"
         )
-    return int(n)
+        raise ValueError(f"-n is {n!r}; it is a whole number from 1 up{more}")
+    return tuple(map(int, sides)) if len(sides) > 1 else int(n)
 
 
 def _show_table(table: Any) -> None:

@@ -87,9 +87,9 @@ def test_denoise_takes_a_folder_and_goes_on_where_it_stopped(model, vertical, tm
     (tmp_path / "archive/day").write_bytes(vertical.read_bytes())
     words = ("denoise", tmp_path / "archive", "-m", model, "-o", tmp_path / "clean")
     first = run(*words)
-    assert (first.exit_code, "1 units denoised" in first.output) == (0, True)
+    assert (first.exit_code, "1 unit denoised" in first.output) == (0, True)
     assert obspy.read(str(tmp_path / "clean/day"), format="MSEED")[0].stats.npts == 3000
-    assert "1 units were done before" in run(*words).output
+    assert "1 unit done before" in run(*words).output
     (tmp_path / "archive/text").write_text("no waveform")
     last = run(*words)
     assert (last.exit_code, "not read: text" in last.output) == (1, True)
@@ -293,7 +293,8 @@ def test_a_length_too_short_ends_in_one_line(vertical, tmp_path, capsys, monkeyp
             "nothing called 'waves'; choose from damped_oscillations, lines, arrivals, thin_beds, gathers",
         ),
         (("generate", "liness", "-n", "3x3", "-o", "x.nc"), "nothing called 'liness'; choose from damped_"),
-        (("generate", "lines", "-n", "3x", "-o", "x.nc"), "-n is ''; it is a whole number from 1 up"),
+        (("generate", "lines", "-n", "3x", "-o", "x.nc"), "-n is '3x'; it is a whole number from 1 up"),
+        (("generate", "seismograms", "-n", "3x3", "-o", "x.nc"), "; only signals with a formula make a mesh"),
         (
             ("generate", "lines", "-o", "away/x.nc"),
             "no folder away to write x.nc into; make it with: mkdir -p away",
@@ -320,6 +321,8 @@ def shelf(model, vertical, tmp_path, monkeypatch):
     geoae.save(geoae.autoencoder(like=x, latent=2, posterior="diagonal", widths=(8,)), "vae.safetensors")
     obspy.read().write("three.mseed", format="MSEED")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "sds").mkdir()
+    (tmp_path / "sds/day").write_bytes(vertical.read_bytes())
     (tmp_path / "link.mseed").symlink_to("day.mseed")
     return tmp_path
 
@@ -434,6 +437,12 @@ def test_training_on_two_rates_is_refused_with_what_to_type(shelf, capsys, monke
         ),
         (("generate", "vae.safetensors", "-n", 2000001, "-o", "a.nc"), "makes 100000050 samples"),
         (("attribute", "vae.safetensors", "x.nc", "-p", "k"), "no parameter 'k' in x.nc; choose from slope"),
+        (("info", "vae.safetensors", "-o", "a.png"), "and vae.safetensors is none; leave it out"),
+        (("info", "x.nc", "-o", "a.png"), "-o draws what a recorder's files cover, and x.nc is none"),
+        (("denoise", "sds", "-o", "a.mseed"), "sds is a folder, so -o names a folder, too, such as -o a"),
+        (("train", "three.mseed", "-o", "m.safetensors"), "three.mseed is one record, not labelled traces"),
+        (("train", "sds", "sds", "-o", "m.safetensors"), "'geoae convert' puts several files that a pattern"),
+        (("convert", "day.mseed", "a.mseed", "--encoding", "STEIM"), "unknown encoding 'STEIM'; choose from"),
         (("attribute", "model.safetensors", "x.nc"), "is a denoiser, which has no latents"),
         (
             ("train", "folder", "-o", "m.safetensors"),
@@ -523,6 +532,11 @@ def test_labelled_files_that_cannot_be_denoised_so_end_in_one_line(
     (shelf / "old.zarr").mkdir()
     assert message in complaint(capsys, monkeypatch, "denoise", "e.nc", *words)
     assert not list(shelf.glob("a.*"))
+
+
+def test_info_shows_labelled_files_of_any_kind(shelf):
+    np.savez("x.npz", x=np.zeros((3, 500)), rate=100.0)
+    assert "(channel: 3, time: 500)" in run("info", "x.npz").output
 
 
 def test_nothing_asked_is_help(capsys, monkeypatch):

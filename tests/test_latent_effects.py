@@ -80,3 +80,12 @@ def test_of_a_linear_decoder_each_contribution_is_code_times_weight(oscillations
     z = geoae.encode(x, model)["mean"].values
     wanted = np.einsum("ni,ti->int", z, weight) * float(model.scale.gain)
     np.testing.assert_allclose(latent.contributions(x, model).added, wanted, atol=1e-6)
+
+
+def test_a_section_tells_of_parameters_that_were_derived_from_those_of_the_traces(vae, oscillations):
+    codes = geoae.encode(oscillations, vae)
+    codes = codes.assign_coords(omega=np.sqrt(codes.k - codes.b**2 / 4))
+    table = latent.attribute(codes, ["k", "omega"], permutations=20, bootstraps=20)
+    section = latent.section("Which latent", oscillations, vae, table)
+    assert "omega" in section.text
+    assert {row[1] for row in section.tables[0].rows} == {"k", "omega"}

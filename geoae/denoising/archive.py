@@ -91,7 +91,7 @@ def denoise_archive(
     log = Log(target / LOG, _settings(job))
     headers, broken = _inventory(source)
     if not headers and not broken:
-        raise FileNotFoundError(f"{source} holds no files")
+        raise FileNotFoundError(f"{source} holds no files but hidden ones")
     units = _units(headers, job)
     todo = [unit for unit in units if not log.holds(unit, source, target)]
     summary = Summary(broken=broken, kept=len(units) - len(todo))
@@ -105,7 +105,7 @@ def denoise_archive(
     except KeyboardInterrupt as stop:
         _sweep(target)
         done = summary.kept + len(summary.results)
-        stop.add_note(f"stopped after {done} of {len(units)} units; run again, it goes on from there")
+        stop.add_note(f"stopped after {done} of {_count(len(units))}; run again, it goes on from there")
         raise
     return summary
 
@@ -142,8 +142,8 @@ class Summary:
         done = [result for result in self.results if "error" not in result]
         samples, seconds = (sum(result[key] for result in done) for key in ("samples", "seconds"))
         rows = [
-            f"{len(done)} units denoised, {samples} samples in {seconds:.1f} s of work",
-            *([f"{self.kept} units were done before"] if self.kept else []),
+            f"{_count(len(done))} denoised, {samples} samples in {seconds:.1f} s of work",
+            *([f"{_count(self.kept)} done before"] if self.kept else []),
             *(f"not denoised: {name}: {why}" for name, why in self.failed.items()),
             *(f"not read: {name}: {why}" for name, why in self.broken.items()),
         ]
@@ -181,6 +181,8 @@ class Unit:
 def _check_folders(source: Path, target: Path) -> None:
     if not source.is_dir():
         raise FileNotFoundError(f"no folder {source}; an archive is a folder, for a file use geoae.denoise")
+    if not any(path.is_file() for path in source.rglob("*")):
+        raise FileNotFoundError(f"{source} holds no files")
     if target.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"{target} lies within {source}, which is read; give a folder outside of it")
     if target.exists() and not target.is_dir():
@@ -508,6 +510,10 @@ def _unchanged(path: Path, state: dict[str, Any]) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _count(units: int) -> str:
+    return f"{units} unit{'s' * (units != 1)}"
 
 
 def _line(error: BaseException) -> str:

@@ -255,7 +255,8 @@ def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr
     """All whole windows (trace, channel, time) of a record that have no gap."""
     if record.sizes["channel"] != channels:
         raise ReadError(
-            f"{path} holds {', '.join(record.channel.values)}; wanted {channels} components of one instrument"
+            f"{path} holds {', '.join(record.channel.values)}; wanted the {channels} components of one "
+            "instrument in a file; 'geoae convert' puts several files that a pattern matches into one"
         )
     record = record.isel(
         channel=np.argsort([ENZ.get(c, 3) for c in record["component"].values], kind="stable")

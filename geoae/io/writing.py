@@ -145,8 +145,11 @@ def _for_mseed(trace: obspy.Trace, wanted: str | None) -> obspy.Trace:
     elif data.dtype == np.float16:
         data = data.astype(np.float32)
     if wanted is not None:
-        kind = next((kind for kind, names in ENCODINGS.items() if wanted in names), None)
-        if kind is None or not np.array_equal(data.astype(kind), data, equal_nan=True):
+        kinds = {name: kind for kind, names in ENCODINGS.items() for name in names}
+        if wanted not in kinds:
+            raise ValueError(f"unknown encoding {wanted!r}; choose from {', '.join(sorted(kinds))}")
+        kind = kinds[wanted]
+        if not np.array_equal(data.astype(kind), data, equal_nan=True):
             raise ValueError(f"{trace.id}: {wanted!r} does not hold these {data.dtype} samples exactly")
         data = data.astype(kind)
     encoding = wanted or ENCODINGS[data.dtype.str[1:]][0]

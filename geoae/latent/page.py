@@ -34,7 +34,7 @@ def section(
     model : Autoencoder
         That made their codes; the first of several runs.
     table : Dataset
-        From `attribute`.
+        From `attribute`. Parameters that `data` does not carry are told of, but not drawn against the codes.
     text : str
         What to say before the verdict.
     more : sequence of (figure, caption)
@@ -45,7 +45,7 @@ def section(
     codes = encode(data, model)
     said = verdict(table)
     names = [str(name) for name in table["parameter"].values]
-    numbers = [name for name in names if codes[name].dtype.kind in "iuf"]
+    numbers = [name for name in names if name in codes.coords and codes[name].dtype.kind in "iuf"]
     figures: list[Any] = [
         (plot.attribution(table), f"R2 of each parameter by each latent, with its interval. {said}")
     ]
