@@ -441,7 +441,8 @@ def test_training_on_two_rates_is_refused_with_what_to_type(shelf, capsys, monke
         (("info", "x.nc", "-o", "a.png"), "-o draws what a recorder's files cover, and x.nc is none"),
         (("denoise", "sds", "-o", "a.mseed"), "sds is a folder, so -o names a folder, too, such as -o a"),
         (("train", "three.mseed", "-o", "m.safetensors"), "three.mseed is one record, not labelled traces"),
-        (("train", "sds", "sds", "-o", "m.safetensors"), "'geoae convert' puts several files that a pattern"),
+        (("train", "sds", "sds", "-o", "m.safetensors"), "EHZ; wanted 3 components of one instrument"),
+        (("train", "x.nc", "sds", "-o", "m.safetensors"), "x.nc holds dims trace, time, but no components"),
         (("convert", "day.mseed", "a.mseed", "--encoding", "STEIM"), "unknown encoding 'STEIM'; choose from"),
         (("attribute", "model.safetensors", "x.nc"), "is a denoiser, which has no latents"),
         (

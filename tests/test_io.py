@@ -405,6 +405,23 @@ def test_windows_of_files_whose_rates_are_one_share_their_times(tmp_path):
         read_traces(tmp_path, 250)
 
 
+def test_single_components_are_put_together_by_instrument_and_day(tmp_path):
+    for name in ("sds", "joined"):
+        (tmp_path / name).mkdir()
+    for seed, (station, day) in enumerate([("A", 1), ("A", 2), ("B", 1), ("B", 2)]):
+        stream = three(1000, seed=seed)
+        for one in stream:
+            one.stats.station, one.stats.starttime = station, UTCDateTime(2020, 1, day) - 0.5
+            write(one, tmp_path / "sds" / f"{one.id}.{day}.mseed")
+        write(stream, tmp_path / "joined" / f"{station}.{day}.mseed")
+    windows = read_traces(tmp_path / "sds", 250)
+    assert windows.sizes == {"trace": 16, "channel": 3, "time": 250}
+    xr.testing.assert_equal(windows, read_traces(tmp_path / "joined", 250))
+    (tmp_path / "sds" / f"{one.id}.2.mseed").unlink()
+    with pytest.raises(ReadError, match="wanted 3 components of one instrument"):
+        read_traces(tmp_path / "sds", 250)
+
+
 def test_records_shorter_than_a_window_are_left_out(tmp_path):
     write(three(500), tmp_path / "a.mseed")
     for length in (501, 750, 2000):

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from importlib.util import find_spec
@@ -220,7 +220,8 @@ def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
     Parameters
     ----------
     source : path, glob pattern or list of these
-        A folder stands for every file in it. Each file is a record of its own.
+        A folder stands for every file in it. Each file is a record of its own; those of single components, as
+        in an SDS archive, are put together, instrument by instrument and day by day.
     length : int [samples]
         Of a window. Windows follow each other; what is left of a record and windows with gaps are left out.
     channels : int
@@ -238,7 +239,8 @@ def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
         If a file has other components, rates differ, or nothing is left.
     """
     paths = files(source)
-    windows = [w for w in (_windows(read(p), p, length, channels) for p in paths) if w.sizes["trace"]]
+    pieces = (_windows(record, path, length, channels) for path, record in _records(paths, channels))
+    windows = [piece for piece in pieces if piece.sizes["trace"]]
     if not windows:
         raise ReadError(f"{source}: {len(paths)} files hold no window of {length} samples without gaps")
     rates = {sampling_rate(w) for w in windows}
@@ -251,12 +253,28 @@ def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
     return xr.concat([w.assign_coords(time=windows[0]["time"]) for w in windows], "trace")
 
 
+def _records(paths: list[Path], channels: int) -> Iterator[tuple[Path, xr.DataArray]]:
+    """What each file holds, or where that is one component of more, all files of its instrument and day."""
+    days: dict[tuple, list[Path]] = {}
+    for path in paths:
+        record = read(path)
+        if "component" not in record.coords or record["time"].dtype.kind != "M":
+            dims = ", ".join(map(str, record.dims))
+            raise ReadError(f"{path} holds dims {dims}, but no components; wanted an instrument's waveforms")
+        if record.sizes["channel"] == 1 < channels:
+            middle = record["time"].values[record.sizes["time"] // 2].astype("datetime64[D]")
+            days.setdefault((record["channel"].item()[:-1], middle), []).append(path)
+        else:
+            yield path, record
+    for some in days.values():
+        yield some[0], read(some, overlap="first")
+
+
 def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr.DataArray:
     """All whole windows (trace, channel, time) of a record that have no gap."""
     if record.sizes["channel"] != channels:
         raise ReadError(
-            f"{path} holds {', '.join(record.channel.values)}; wanted the {channels} components of one "
-            "instrument in a file; 'geoae convert' puts several files that a pattern matches into one"
+            f"{path} holds {', '.join(record.channel.values)}; wanted {channels} components of one instrument"
         )
     record = record.isel(
         channel=np.argsort([ENZ.get(c, 3) for c in record["component"].values], kind="stable")
