@@ -162,6 +162,26 @@ def test_broken_files_are_told_and_the_others_done(sds, model, tmp_path):
     assert geoae.denoise_archive(sds, tmp_path / "some", model, partial=True).failed == {}
 
 
+def test_the_inventory_is_what_the_files_hold_though_samples_stay_unread(sds, monkeypatch):
+    gappy = obspy.Stream([*station("CCC", 2, 500), *station("CCC", 3, 700)])
+    for k, trace in enumerate(gappy):
+        trace.stats.starttime += 20.0 * k
+        trace.stats.sampling_rate = 100.0 if k % 2 else 62.5
+    gappy.write(str(sds / "gappy.mseed"), "MSEED")
+    expected = {}
+    for path in sorted(sds.rglob("*")):
+        for trace in obspy.read(path) if path.is_file() else ():
+            times = trace.stats.starttime.ns, trace.stats.endtime.ns
+            key = path.relative_to(sds).as_posix(), trace.id[:-1], trace.stats.sampling_rate
+            first, last = expected.get(key, times)
+            expected[key] = min(first, times[0]), max(last, times[1])
+    for room in (geoae.io.lazy, geoae.io.reading):
+        monkeypatch.setattr(room, "decode", lambda path, **_: pytest.fail(f"{path} was read"))
+    headers, broken = archive._inventory(sds)
+    assert broken == {}
+    assert {(h.path, h.instrument, h.rate): (h.start, h.end) for h in headers} == expected
+
+
 def test_folders_that_will_not_do_are_refused(sds, model, tmp_path):
     for source, target, error, words in (
         (sds, sds / "out", ValueError, "out lies within .*sds, which is read; give a folder outside of it"),

@@ -28,7 +28,10 @@ import obspy
 import torch
 
 from .. import io
+from ..arrays import period_ns
 from ..files import whole
+from ..io.lazy import spans
+from ..io.segments import by_rate
 from ..model import Model, digest
 from .record import Job, check_components, denoise_with, job_for
 
@@ -216,11 +219,14 @@ def _inventory(source: Path) -> tuple[list[Header], dict[str, str]]:
 
 def _headers(path: Path, name: str) -> list[Header]:
     found: dict[tuple[str, float], tuple[int, int]] = {}
-    for trace in io.read_stream(path):
-        key = (trace.id[:-1], trace.stats.sampling_rate)
-        start, end = found.get(key, (trace.stats.starttime.ns, trace.stats.endtime.ns))
-        found[key] = min(start, trace.stats.starttime.ns), max(end, trace.stats.endtime.ns)
-    return [Header(name, *key, *span) for key, span in found.items()]
+    held = spans(path)  # of MiniSEED without its samples
+    by_rate(held)  # or says what makes no sense
+    for span in held:
+        key = (span.id[:-1], span.rate)
+        end = span.start + round((span.npts - 1) * period_ns(span.rate))
+        first, last = found.get(key, (span.start, end))
+        found[key] = min(first, span.start), max(last, end)
+    return [Header(name, *key, *times) for key, times in found.items()]
 
 
 def _units(headers: Sequence[Header], job: Job) -> list[Unit]:
