@@ -605,11 +605,13 @@ def _show_table(table: Any) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    rows = Table("latent", "KL [nats]", *(f"R2 of {escape(str(name))}" for name in table["parameter"].values))
+    rows = Table(
+        "latent", escape("KL [nats]"), *(f"R2 of {escape(str(name))}" for name in table["parameter"].values)
+    )
     for i in table["latent"].values:
         row = table.sel(latent=i)
         cells = [
-            f"{float(r2):.2f} [{float(low):.2f}, {float(high):.2f}]" if row["active"] else "-"
+            f"{float(r2):z.2f} [{float(low):z.2f}, {float(high):z.2f}]" if row["active"] else "-"
             for r2, low, high in zip(row["r2"], row["r2_low"], row["r2_high"], strict=True)
         ]
         rows.add_row(f"z{i}", f"{float(row['kl']):.3f}", *cells)

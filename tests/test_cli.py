@@ -120,6 +120,7 @@ def test_generate_train_attribute_and_info(tmp_path):
     assert asked.exit_code == 0, asked.exception
     assert "that the signals allow" in asked.output
     assert "How a decoded signal is put together" in page.read_text(encoding="utf-8")
+    assert "KL [nats]" in asked.output
     assert "R2 of k" in asked.output
     assert "k: " in asked.output
     assert xr.load_dataset(table)["r2"].shape == (3, 1)
