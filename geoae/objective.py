@@ -264,7 +264,7 @@ def _words_checked(cls: type[T]) -> type[T]:
 
 
 @_words_checked
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """Weights of the terms; a term of weight zero is left out.
 

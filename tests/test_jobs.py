@@ -78,3 +78,35 @@ def test_another_seed_moves_the_latents_and_not_the_answer(tmp_path):
         assert re.search(r"slope: z\d \(R2 (1.00|0.9)", said)
         latents.add((k, b, idle))
     assert len(latents) > 1
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        (lambda x, m: geoae.autoencoder(x), "length is a DataArray; give traces to be like as like=traces"),
+        (lambda x, m: geoae.fit(x, m), r"model is a DataArray; the model comes first: fit\(model, data\)"),
+        (
+            lambda x, m: geoae.fit(m, x.values),
+            "data is a ndarray; wanted labelled traces, such as xr.DataArray",
+        ),
+        (
+            lambda x, m: geoae.fit(m, x, "kl"),
+            r"objective is 'kl'; wanted one such as geoae.Objective\(kl=1\)",
+        ),
+        (lambda x, m: geoae.fit(m, x, geoae.Objective), "wanted one such as geoae.Objective"),
+        (lambda x, m: geoae.Objective("kl"), "positional"),
+        (lambda x, m: geoae.save("m.safetensors", m), r"model is a str; the model comes first: save\(model"),
+        (lambda x, m: geoae.encode(m, x), r"the traces come first: encode\(data, model\)"),
+        (lambda x, m: geoae.encode(x, None), "a NoneType has no latents"),
+        (lambda x, m: geoae.encode(x.values, m), "data is a ndarray; wanted labelled traces"),
+        (lambda x, m: geoae.latent.attribute(x, ["k"]), r"DataArray without latents; use geoae.encode\(data"),
+        (lambda x, m: geoae.latent.verdict(x), "no table of answers; use geoae.latent.attribute"),
+        (
+            lambda x, m: geoae.denoise("day.mseed"),
+            r"cannot denoise a str; .*such as geoae.read\('day.mseed'\)",
+        ),
+    ],
+)
+def test_what_is_in_the_wrong_place_is_told_with_what_was_wanted(mistake, words, oscillations, vae):
+    with pytest.raises(TypeError, match=words):
+        mistake(oscillations, vae)

@@ -14,6 +14,8 @@ def to_batch(da: xr.DataArray) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        If it is no labelled array.
     ValueError
         Without a ``time`` dim.
 
@@ -90,6 +92,9 @@ def check_finite(batch: np.ndarray, name: str = "data", *, first: int = 0) -> No
 
 
 def _batch_dims(da: xr.DataArray) -> list:
+    if not isinstance(da, xr.DataArray):
+        wanted = "xr.DataArray(values, dims=('trace', 'time'))"
+        raise TypeError(f"data is a {type(da).__name__}; wanted labelled traces, such as {wanted}")
     if "time" not in da.dims:
         raise ValueError(f"data needs a 'time' dimension, found {da.dims}; rename one: data.rename(x='time')")
     last = [d for d in ("channel", "time") if d in da.dims]

@@ -275,8 +275,9 @@ def _labelled(data: Any, rate: float | None, job: Job) -> Any:
 
 @singledispatch
 def _denoise(data: Any, job: Job) -> Any:
+    read = f", such as geoae.read({str(data)!r})" if isinstance(data, str | os.PathLike) else ""
     raise TypeError(
-        f"cannot denoise a {type(data).__name__}; give a Stream, a Trace, a DataArray or a NumPy array"
+        f"cannot denoise a {type(data).__name__}; give a Stream, a Trace, a DataArray or a NumPy array{read}"
     )
 
 

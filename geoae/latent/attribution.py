@@ -109,6 +109,8 @@ def attribute(
             f"between 0 and 1, and {permutations} permutations reach p = {1 / (permutations + 1):.3g} at "
             f"best, above {1 - level:.3g}"
         )
+    if not isinstance(codes, xr.Dataset) or not {"trace", "latent"} <= set(codes.sizes):
+        raise TypeError(f"codes are a {type(codes).__name__} without latents; use geoae.encode(data, model)")
     options: dict[str, Any] = {"ceiling": ceiling, "level": level, "bootstraps": bootstraps}
     options |= {"permutations": permutations, "seed": seed}
     names = askable(codes) if parameters is None else parameters

@@ -42,13 +42,12 @@ def encode(
     ValueError
         If a trace holds NaN or inf, or is not of the size that the model takes.
     """
-    if not isinstance(model, torch.nn.Module):
+    if isinstance(data, torch.nn.Module):
+        raise TypeError(f"data is a {type(data).__name__}; the traces come first: encode(data, model)")
+    if isinstance(model, Sequence):
         return xr.concat([encode(data, run, batch=batch) for run in model], "run", combine_attrs="override")
     _needs_code(model)
-    if not isinstance(data, xr.DataArray):
-        wanted = "xr.DataArray(values, dims=('trace', 'time'))"
-        raise TypeError(f"data is a {type(data).__name__}; wanted labelled traces, such as {wanted}")
-    if "trace" not in data.dims:
+    if isinstance(data, xr.DataArray) and "trace" not in data.dims:
         data = data.expand_dims("trace")
     x = _fitting(data, model)
     like = next(model.parameters())
@@ -310,7 +309,7 @@ def _needs_code(model: Any) -> None:
 
 def _fitting(data: xr.DataArray, model: Autoencoder) -> np.ndarray:
     """Traces as a batch, if they are of the size that the model takes and have no gaps."""
-    x = to_batch(data.transpose("trace", ...))
+    x = to_batch(data.transpose("trace", ...) if isinstance(data, xr.DataArray) else data)
     wanted = (model.config.get("channels", x.shape[1]), model.config.get("length", x.shape[2]))
     if x.shape[1:] != wanted:
         raise ValueError(

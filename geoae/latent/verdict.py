@@ -95,6 +95,10 @@ def verdict(table: xr.Dataset) -> Verdict:
         A mapping from parameter to `Answer`, whose ``str`` is plain sentences. Its ``notes`` name the latents
         that hold nothing, and parameters that the traces tie together so that no code could tell them apart.
     """
+    if not isinstance(table, xr.Dataset) or "answer" not in table:
+        raise TypeError(
+            "that is no table of answers; use geoae.latent.attribute(codes, ['k', 'b']) to make one"
+        )
     runs = table.sizes.get("run", 1)
     if "run" in table.dims:
         table = table.isel(run=0)

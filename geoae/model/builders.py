@@ -202,6 +202,8 @@ def _size(length: int | None, channels: int, like: Any) -> tuple[int, int]:
                 f"like is a {type(like).__name__}; give labelled traces, a DataArray with a dimension 'time'"
             )
         return like.sizes["time"], like.sizes.get("channel", 1)
+    if hasattr(length, "dims"):
+        raise TypeError(f"length is a {type(length).__name__}; give traces to be like as like=traces")
     if length is None:
         raise ValueError("how long are the traces? give length=..., or like=traces to take it from them")
     length, channels = _whole(length=length, channels=channels)

@@ -34,6 +34,8 @@ def save(model: Model, path: str | os.PathLike) -> None:
     path : path
         Of the file.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"model is a {type(model).__name__}; the model comes first: save(model, path)")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     about = {"format": FORMAT, "model": model.config, "trained": model.trained, "card": model.card}
     metadata = {"geoae": json.dumps(about), "sha256": digest(tensors)}

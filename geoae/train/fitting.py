@@ -124,6 +124,8 @@ def fit(
 
     Raises
     ------
+    TypeError
+        If the model, the data or the objective is something else.
     ValueError
         If the traces do not fit the model, hold NaN, the loss becomes NaN (naming step, term and trace), or
         the checkpoint is damaged or of another training.
@@ -156,6 +158,10 @@ def fit(
     >>> bool(history.loss.sel(split="train")[-1] < history.loss.sel(split="train")[0])
     True
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"model is a {type(model).__name__}; the model comes first: fit(model, data)")
+    if not isinstance(objective, Objective | None):
+        raise TypeError(f"objective is {objective!r}; wanted one such as geoae.Objective(kl=1)")
     plan = _plan(
         objective or default_objective(model),
         corrupt,
