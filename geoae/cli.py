@@ -106,7 +106,7 @@ def denoise(
         if output.suffix.lower() in geoae.io.SUFFIXES:
             raise ValueError(f"{file} is a folder, so -o names a folder, too, such as -o {output.stem}")
         summary = geoae.denoise_archive(file, output, model, workers=workers, **options)
-        _say(str(summary))
+        _say(_typed(summary))
         raise typer.Exit(0 if summary.ok else 1)
     _refuse(context, ("workers",), "is for a folder; leave it out")
     outputs = [path for path in (output, noise) if path is not None]
@@ -422,7 +422,7 @@ def main() -> None:
         without = (
             note.replace("the model has the best weights so far", "no model was written") for note in notes
         )
-        _end(130, *(note.replace("resume=True", "--resume") for note in without))
+        _end(130, *map(_typed, without))
     except UsageError as error:
         asked = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
         _end(2, error.format_message().rstrip(".") + asked)
@@ -432,8 +432,7 @@ def main() -> None:
     except (ValueError, KeyError, OSError, ImportError) as error:
         if isinstance(error, OSError) and error.strerror and error.filename:  # the system's, not ours
             _end(2, f"{os.fsdecode(error.filename)}: {error.strerror}")
-        words = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        _end(2, words.replace("partial=True", "--partial"))
+        _end(2, _typed(error.args[0] if isinstance(error, KeyError) and error.args else error))
 
 
 UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or that of the click that typer carries
@@ -442,6 +441,11 @@ UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or that of the click
 def _end(code: int, *words: Any) -> NoReturn:
     print("geoae:", " ".join(" ".join(map(str, words)).split()), file=sys.stderr)
     sys.exit(code)
+
+
+def _typed(words: Any) -> str:
+    """Words for Python as they are typed here."""
+    return str(words).replace("partial=True", "--partial").replace("resume=True", "--resume")
 
 
 def _stop_at_once(*_: Any) -> NoReturn:

@@ -93,6 +93,8 @@ def test_denoise_takes_a_folder_and_goes_on_where_it_stopped(model, vertical, tm
     (tmp_path / "archive/text").write_text("no waveform")
     last = run(*words)
     assert (last.exit_code, "not read: text" in last.output) == (1, True)
+    three = run("denoise", tmp_path / "archive", "-o", tmp_path / "three")
+    assert "has BW.RJOB..EHZ; give all of them, take what is there with --partial" in three.output
 
 
 @pytest.mark.parametrize(
