@@ -114,7 +114,11 @@ def denoise(
     _check_outputs(outputs, read, geoae.io.SUFFIXES)
     if report is not None:
         _check_outputs([report], [*read, *outputs], [".html"])
-    record: Any = _labelled(geoae, file, outputs, report) if labelled else geoae.io.read_stream(file)
+    told: list[str] = []
+    record: Any = (
+        _labelled(geoae, file, outputs, report) if labelled else geoae.io.read_stream(file, told=told)
+    )
+    _warn(file, told)
     count = record.size // record.sizes["time"] if hasattr(record, "sizes") else len(record)
     for path in outputs:
         geoae.io.written_format(path, count)
@@ -376,6 +380,7 @@ def convert(
     geoae = _library("io")
     _check_outputs([target], geoae.io.files(source), geoae.io.SUFFIXES)
     record = geoae.read(source, select=select, overlap=overlap)
+    _warn(source, record.attrs.get("warnings", "").splitlines())
     geoae.write(record, target, encoding=encoding, reclen=reclen)
     many = {"trace": "traces", "channel": "channels", "time": "samples"}
     _say(f"{', '.join(f'{n} {many.get(str(dim), dim)}' for dim, n in record.sizes.items())}: {target}")
@@ -469,6 +474,15 @@ def _library(*rooms: str, threads: int | None = None) -> Any:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _warn(file: str, told: Sequence[str], most: int = 3) -> None:
+    """Tell of what was suspicious, and was read all the same."""
+    different = [*dict.fromkeys(told)]
+    for words in different[:most]:
+        print(f"geoae: {file}: {words}", file=sys.stderr)
+    if len(different) > most:
+        print(f"geoae: {file}: {len(different) - most} more such warnings", file=sys.stderr)
 
 
 def _refuse(context: typer.Context, options: Iterable[str], why: str) -> None:

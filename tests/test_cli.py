@@ -538,6 +538,15 @@ def test_labelled_files_that_cannot_be_denoised_so_end_in_one_line(
     assert not list(shelf.glob("a.*"))
 
 
+def test_a_file_that_was_cut_is_told_of_and_read_all_the_same(shelf, capsys):
+    (shelf / "cut.mseed").write_bytes((shelf / "day.mseed").read_bytes()[:-100])
+    for words in (("convert", "cut.mseed", "a.nc"), ("denoise", "cut.mseed", *DENOISE[2:], "-o", "a.mseed")):
+        out = run(*words)
+        assert out.exit_code == 0
+        assert "geoae: cut.mseed: its last record is cut: " in out.stderr
+        assert "a." in out.stdout
+
+
 def test_info_shows_labelled_files_of_any_kind(shelf):
     np.savez("x.npz", x=np.zeros((3, 500)), rate=100.0)
     assert "(channel: 3, time: 500)" in run("info", "x.npz").output

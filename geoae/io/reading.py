@@ -164,19 +164,24 @@ def read_tree(
     return xr.DataTree.from_dict(groups)
 
 
-def read_stream(source: Any) -> obspy.Stream:
+def read_stream(source: Any, *, told: list[str] | None = None) -> obspy.Stream:
     """Read waveforms as they are, as an ObsPy Stream: any rates, lengths and headers, but no empty traces.
 
     Parameters
     ----------
     source : as of `read`
+    told : list, optional
+        Gets what the readers warned of, which a Stream has no place for.
 
     Raises
     ------
     FileNotFoundError, ReadError
         As `read`.
     """
-    segments = [segment for segment in _found(source).segments if len(segment.data)]
+    found = _found(source)
+    if told is not None:
+        told += found.warnings
+    segments = [segment for segment in found.segments if len(segment.data)]
     if not segments:
         raise ReadError(f"{source} holds no samples, only headers")
     by_rate(segments)
