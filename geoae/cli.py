@@ -382,8 +382,8 @@ def convert(
     record = geoae.read(source, select=select, overlap=overlap)
     _warn(source, record.attrs.get("warnings", "").splitlines())
     geoae.write(record, target, encoding=encoding, reclen=reclen)
-    many = {"trace": "traces", "channel": "channels", "time": "samples"}
-    _say(f"{', '.join(f'{n} {many.get(str(dim), dim)}' for dim, n in record.sizes.items())}: {target}")
+    counts = [f"{n} {'sample' if dim == 'time' else dim}{'s' * (n != 1)}" for dim, n in record.sizes.items()]
+    _say(f"{', '.join(counts)}: {target}")
 
 
 @app.command()

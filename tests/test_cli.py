@@ -494,6 +494,7 @@ def test_what_the_system_refuses_is_told_without_its_number(shelf, capsys, monke
 
 def test_convert_counts_channels_and_samples(shelf):
     assert run("convert", "three.mseed", "three.nc").output == "3 channels, 3000 samples: three.nc\n"
+    assert run("convert", "day.mseed", "day.nc").output == "1 channel, 3000 samples: day.nc\n"
 
 
 @pytest.mark.parametrize("name", ["day.nc", "day.zarr", "day.npz"])
