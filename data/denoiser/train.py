@@ -293,7 +293,7 @@ class Mixes:
     def window(self) -> tuple[np.ndarray, np.ndarray, int, int]:
         """What is seen, what is wanted, the P sample (-1 without an event) and the end of the event."""
         kind = self.rng.random()
-        if kind < 0.06:
+        if kind < 0.09:
             noise = self.noise()
             return noise, 0 * noise, -1, self.length
         recorded, clean, p, ends = self.event()
@@ -301,7 +301,7 @@ class Mixes:
             other, other_clean, _, _ = self.event()
             size = 10 ** self.rng.uniform(-1, 0.3)
             recorded, clean = recorded + size * other, clean + size * other_clean
-        if kind < 0.12:  # nothing to do
+        if kind < 0.14:  # nothing to do
             return recorded, recorded, p, ends
         live = recorded.any(1, keepdims=True)
         size = 10 ** (-self.rng.uniform(-10, 18) / 20)
@@ -443,9 +443,9 @@ def train(network: nn.Module, phases: list[tuple[Mixes, int]], size: float = 1.0
 
 def learn_spread(network: geoae.nn.MaskNet, mixes: Mixes, steps: int, batch: int = 16) -> None:
     """Fit the standard deviation of the error, and nothing else, by its likelihood."""
-    adam = torch.optim.Adam(network.spread.parameters(), 1e-2)
+    adam = torch.optim.Adam(network.spread.parameters(), 5e-3)
     for step in range(steps):
-        adam.param_groups[0]["lr"] = 1e-2 * (0.5 + 0.5 * np.cos(np.pi * step / steps))
+        adam.param_groups[0]["lr"] = 5e-3 * (0.5 + 0.5 * np.cos(np.pi * step / steps))
         x, clean, *_ = mixes.batch(batch)
         y, log_sigma = network(x)
         squares = (y.detach() - clean) ** 2 + 1e-6
@@ -477,7 +477,7 @@ def main() -> None:
         short = Mixes(file, found, 3200, words.seed)  # more events an hour
         train(model.network, [(short, words.steps * 3 // 4), (long, words.steps // 4)])
     model.network.requires_grad_(False).spread.requires_grad_(True)
-    learn_spread(model.network, long, min(300, words.steps))
+    learn_spread(model.network, long, min(500, words.steps))
     model.trained = {
         "rate": float(RATE),
         "band": [0.3, 50.0],  # signals were high-passed at 0.5 Hz, which leaves some of what lies below

@@ -120,7 +120,7 @@ class MaskNet(nn.Module):
         self,
         channels: int,
         length: int,
-        widths: Sequence[int] = (128,) * 8,
+        widths: Sequence[int] = (128,) * 10,
         kernel: int = 128,
         stride: int = 32,
         dropout: float = 0.0,
