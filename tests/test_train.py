@@ -205,6 +205,8 @@ def test_traces_without_a_time_axis_have_no_rate(traces):
         ({"patience": 3}, "patience counts epochs without improvement on held-out traces; give valid=0.1"),
         ({"epochs": 0}, "epochs is 0; it must be 1 or more"),
         ({"restarts": 0}, "restarts is 0; it must be 1 or more"),
+        ({"patience": -1, "valid": 0.5}, "patience is -1; it must be 1 or more"),
+        ({"every": -1}, "every is -1; it must be above 0"),
     ],
 )
 def test_options_that_cannot_be_are_refused(traces, options, message):

@@ -177,6 +177,8 @@ def fit(
     )
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; it must be 1 or more")
+    if not every > 0:
+        raise ValueError(f"every is {every}; it must be above 0, in seconds (a float) or steps (an int)")
     if patience is not None and isinstance(valid, Real) and not valid:
         raise ValueError(
             "patience counts epochs without improvement on held-out traces; give valid=0.1 as well"
@@ -236,8 +238,8 @@ def default_objective(model: Model) -> Objective:
 def _plan(
     objective, corrupt, epochs, batch, lr, schedule, weight_decay, clip, precision, anneal, patience
 ) -> Plan:
-    for name, count in (("epochs", epochs), ("batch", batch)):
-        if count < 1:
+    for name, count in (("epochs", epochs), ("batch", batch), ("patience", patience)):
+        if count is not None and count < 1:
             raise ValueError(f"{name} is {count}; it must be 1 or more")
     rates = schedule if callable(schedule) else net.choose(SCHEDULES, schedule, "schedule")
     dtype = net.choose(PRECISIONS, precision, "precision")
