@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import scipy  # its signal package costs 60 MB once it is asked for
 import xarray as xr
-from scipy.signal import resample_poly
 
 from .time import noted, sample_times, samples, sampling_rate
 
@@ -54,7 +54,7 @@ def resample(da: xr.DataArray, rate: float) -> xr.DataArray:
 def _polyphase(x: Any, up: int, down: int) -> Any:
     """Resample along the last axis; dask arrays block by block, with as much around as the filter reaches."""
     if not hasattr(x, "chunks"):
-        return resample_poly(x, up, down, axis=-1)
+        return scipy.signal.resample_poly(x, up, down, axis=-1)
     import dask.array as da
 
     n = x.shape[-1]
@@ -69,7 +69,7 @@ def _polyphase(x: Any, up: int, down: int) -> Any:
         first = (start - low) // down * up
         last = first + size // down * up if start + size < n else made
         out = piece.map_blocks(
-            resample_poly, up, down, axis=-1, dtype=x.dtype, chunks=(*piece.chunks[:-1], (made,))
+            scipy.signal.resample_poly, up, down, axis=-1, dtype=x.dtype, chunks=(*piece.chunks[:-1], (made,))
         )
         blocks.append(out[..., first:last])
     return da.concatenate(blocks, axis=-1)

@@ -1,8 +1,8 @@
 """The classical denoisers to compare with."""
 
 import numpy as np
+import scipy  # its signal package costs 60 MB once it is asked for
 import xarray as xr
-from scipy import signal
 
 from ..arrays import sampling_rate
 
@@ -22,9 +22,9 @@ def bandpass(data: xr.DataArray, low: float, high: float, *, corners: int = 4) -
         raise ValueError(
             f"band {low:g} to {high:g} Hz does not lie between 0 and half the rate, {rate / 2:g} Hz"
         )
-    sos = signal.butter(corners, [low, high], "bandpass", fs=rate, output="sos")
+    sos = scipy.signal.butter(corners, [low, high], "bandpass", fs=rate, output="sos")
     axis = data.get_axis_num("time")
-    return data.copy(data=signal.sosfiltfilt(sos, data.values.astype(float), axis=axis))
+    return data.copy(data=scipy.signal.sosfiltfilt(sos, data.values.astype(float), axis=axis))
 
 
 def spectral_gate(data: xr.DataArray, *, seconds: float = 1.0, strength: float = 2.0) -> xr.DataArray:
@@ -43,11 +43,11 @@ def spectral_gate(data: xr.DataArray, *, seconds: float = 1.0, strength: float =
     """
     n = round(seconds * sampling_rate(data))
     options = {"nperseg": n, "noverlap": n * 3 // 4, "nfft": 2 * n}
-    cells = signal.stft(data.transpose(..., "time").values.astype(float), **options)[2]
+    cells = scipy.signal.stft(data.transpose(..., "time").values.astype(float), **options)[2]
     power = np.abs(cells) ** 2
     floor = np.median(power, axis=-1, keepdims=True) / np.log(
         2
     )  # the median of an exponential is ln 2 of its mean
     gain = np.maximum(1 - strength * floor / np.maximum(power, np.finfo(float).tiny), 0)
-    values = signal.istft(cells * gain, **options)[1][..., : data.sizes["time"]]
+    values = scipy.signal.istft(cells * gain, **options)[1][..., : data.sizes["time"]]
     return data.transpose(..., "time").copy(data=values).transpose(*data.dims)

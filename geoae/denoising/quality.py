@@ -10,7 +10,6 @@ import obspy
 import xarray as xr
 from scipy.ndimage import uniform_filter1d
 
-from .. import plot
 from ..arrays import sampling_rate
 
 EVENT = 10.0  # s, the loudest stretch of the signal, where its SNR is told
@@ -141,6 +140,8 @@ def write_report(path: str | os.PathLike, before: Any, signal: Any, table: xr.Da
     table : Dataset
         From `quality`.
     """
+    from .. import plot  # and Matplotlib, 25 MB that who asks for no report does without
+
     header = ("channel", "SNR before [dB]", "SNR after [dB]", "taken off [dB]", "leakage", "missing")
     keys = ("snr_before", "snr_after", "removed", "leakage", "missing")
     rows = [

@@ -8,10 +8,10 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 
 import numpy as np
+import scipy  # its signal package costs 60 MB once it is asked for
 import torch
 from scipy import fft
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import firwin, resample_poly
 
 from .. import nn as net
 from ..arrays import through_windows
@@ -203,7 +203,7 @@ def _bridged(x: np.ndarray) -> np.ndarray:
 def _filter(up: int, down: int) -> np.ndarray:
     """Low-pass at the lower Nyquist frequency whose phases each sum to one, so that an offset stays exact."""
     slower = max(up, down)
-    taps = firwin(2 * HALF * slower + 1, 1 / slower, window=("kaiser", 8.0))
+    taps = scipy.signal.firwin(2 * HALF * slower + 1, 1 / slower, window=("kaiser", 8.0))
     phase = np.arange(-HALF * slower, HALF * slower + 1) % up
     sums = np.bincount(phase, taps, up)
     return taps / (up * sums[phase])
@@ -218,6 +218,6 @@ def _resampled(x: np.ndarray, phase: int, up: int, down: int, first: int, last: 
     begin = (phase - margin) // down * down  # where a sample of the new rate stands on one of the old
     after = -(-last * down // up) + margin - (phase + x.shape[-1])
     padded = np.pad(x, ((0, 0), (phase - begin, max(after, 0))), mode="edge")
-    out = resample_poly(padded, up, down, axis=-1, window=_filter(up, down))
+    out = scipy.signal.resample_poly(padded, up, down, axis=-1, window=_filter(up, down))
     start = first - begin // down * up
     return out[:, start : start + last - first]
