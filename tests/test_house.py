@@ -141,3 +141,13 @@ def test_import_is_quick_and_pulls_nothing_heavy():
         assert heavy == ""
         seconds.append(float(took))
     assert min(seconds) < 0.3
+
+
+def test_denoising_loads_no_library_that_it_does_without():
+    """SciPy's signal package and Matplotlib are 90 MB, a fifth of what two hours of a record take."""
+    program = (
+        "import sys, geoae, obspy; geoae.denoise(obspy.read()); "
+        "print(*{'scipy.signal', 'matplotlib', 'dask', 'h5netcdf'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == ""

@@ -142,6 +142,19 @@ def test_a_gap_says_nothing_of_the_noise_floor():
     assert part[..., 530:].abs().max() < 1e-5
 
 
+def test_the_noise_floor_is_the_same_whichever_library_sorts():
+    """Where a gradient is asked for torch finds the floor, elsewhere NumPy; in a gap neither looks."""
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 1056))).float()
+    x[0, :, 300:700] = 0
+    x[1, 2] = 0
+    network = net.MaskNet(3, 1056)  # an even number of frames has two in the middle
+    assert torch.equal(network(x), network(x.clone().requires_grad_()))
+    power = network._apart(x, 128).abs().square()
+    silent = power.amax(2, keepdim=True) <= 0
+    floor = power.masked_fill(silent, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(1e-6)
+    assert torch.equal(net.denoisers._median(power, silent), floor)
+
+
 def test_a_length_off_the_grid_names_the_nearest_good_one():
     with pytest.raises(ValueError, match=r"length 100 is not a multiple of stride\*\*levels = 64; try 128"):
         net.UNet(1, 100, (4, 8, 8, 8))
