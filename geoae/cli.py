@@ -115,21 +115,13 @@ def denoise(
     if report is not None:
         _check_outputs([report], [*read, *outputs], [".html"])
     told: list[str] = []
-    record: Any = (
-        _labelled(geoae, file, outputs, report) if labelled else geoae.io.read_stream(file, told=told)
-    )
-    _warn(file, told)
-    count = record.size // record.sizes["time"] if hasattr(record, "sizes") else len(record)
-    for path in outputs:
-        geoae.io.written_format(path, count)
-    wanted = {"return_noise": noise is not None, "report": report is not None}
-    out = geoae.denoise(record, model, **wanted, **options)
-    clean, *more = out if any(wanted.values()) else (out,)
-    geoae.write(clean, output)
-    if noise is not None:
-        geoae.write(more.pop(0), noise)
-    if report is not None:
-        geoae.denoising.write_report(report, record, clean, *more)
+    if report is None and not labelled and {geoae.io.written_format(path) for path in outputs} == {"MSEED"}:
+        try:  # piece by piece, so that memory does not grow with length
+            count = geoae.denoising.denoise_file(file, output, model, noise=noise, told=told, **options)
+        finally:
+            _warn(file, told)
+    else:
+        count = _denoise_at_once(geoae, file, model, outputs, report, labelled=labelled, **options)
     _say(f"{count} trace{'s' * (count != 1)} denoised: {output}")
 
 
@@ -522,6 +514,35 @@ def _labelled(geoae: Any, file: str, outputs: Sequence[Path], report: Path | Non
     if set(data.dims) != {"channel", "time"}:
         raise ValueError(f"{many}, not channel, time alone; such traces are written as .nc or .zarr")
     return geoae.to_stream(data)
+
+
+def _denoise_at_once(
+    geoae: Any,
+    file: str,
+    model: Path | None,
+    outputs: Sequence[Path],
+    report: Path | None,
+    *,
+    labelled: bool,
+    **options: Any,
+) -> int:
+    """Denoise what has to be in memory whole, for a report looks at all of it, or a format has no parts."""
+    told: list[str] = []
+    record: Any = (
+        _labelled(geoae, file, outputs, report) if labelled else geoae.io.read_stream(file, told=told)
+    )
+    _warn(file, told)
+    count = record.size // record.sizes["time"] if hasattr(record, "sizes") else len(record)
+    for path in outputs:
+        geoae.io.written_format(path, count)
+    wanted = {"return_noise": len(outputs) > 1, "report": report is not None}
+    out = geoae.denoise(record, model, **wanted, **options)
+    signal, *more = out if any(wanted.values()) else (out,)
+    for path in outputs:
+        geoae.write(signal if path is outputs[0] else more.pop(0), path)
+    if report is not None:
+        geoae.denoising.write_report(report, record, signal, *more)
+    return count
 
 
 def _resampling(rate: float) -> str:

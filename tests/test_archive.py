@@ -98,6 +98,19 @@ def test_another_cut_of_the_archive_gives_the_same_numbers(model, tmp_path):
         np.testing.assert_array_equal(np.concatenate(pieces), trace.data.astype("f4"))
 
 
+def test_sac_files_stay_sac_and_keep_their_headers(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for trace in station("AAA", 0):
+        trace.stats.sac = {"user0": 7.5, "kevnm": "quake"}
+        trace.write(str(tmp_path / f"in/{trace.id}.SAC"), "SAC")
+    assert geoae.denoise_archive(tmp_path / "in", tmp_path / "out", model).ok
+    for whole in geoae.denoise(station("AAA", 0), model):
+        (trace,) = obspy.read(str(tmp_path / f"out/{whole.id}.SAC"), format="SAC")
+        assert (trace.id, trace.stats.starttime) == (whole.id, whole.stats.starttime)
+        assert (trace.stats.sac.user0, trace.stats.sac.kevnm.strip()) == (7.5, "quake")
+        np.testing.assert_array_equal(trace.data, whole.data.astype("f4"))
+
+
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(sds, model, tmp_path, monkeypatch):
     geoae.denoise_archive(sds, tmp_path / "unbroken", model)
     done, do = [], archive.Task._do

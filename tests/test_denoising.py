@@ -311,7 +311,7 @@ def test_the_numbers_do_not_depend_on_how_a_record_is_cut(three, rate, monkeypat
     np.testing.assert_array_equal(denoise(x.chunk(time=999), three), whole)
     piece = denoise(x.isel(time=slice(333, 3777)), three)
     np.testing.assert_array_equal(piece[:, 1000:-1000], whole[:, 1333:2777])
-    monkeypatch.setattr(denoising.record, "BLOCK", 700)
+    monkeypatch.setattr(denoising.job, "BLOCK", 700)
     np.testing.assert_array_equal(denoise(x, three), whole)
     stream = geoae.to_stream(x)
     for trace in denoise(stream, three):

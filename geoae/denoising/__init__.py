@@ -8,6 +8,7 @@ elsewhere. (The room is called denoising because `geoae.denoise` is the function
 
 from .archive import Summary, denoise_archive
 from .classical import bandpass, spectral_gate
+from .files import denoise_file
 from .noisy import noisy_pairs
 from .quality import quality, write_report
 from .record import denoise
@@ -17,6 +18,7 @@ __all__ = [
     "bandpass",
     "denoise",
     "denoise_archive",
+    "denoise_file",
     "noisy_pairs",
     "quality",
     "spectral_gate",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import active_children, get_context
@@ -24,16 +24,16 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-import obspy
 import torch
 
-from .. import io
 from ..arrays import period_ns
 from ..files import whole
 from ..io.lazy import spans
 from ..io.segments import by_rate
 from ..model import Model, digest
-from .record import Job, check_components, denoise_with, job_for
+from .files import Held, Output, denoise_to, lazily, opened
+from .job import Job, job_for, output_dtype
+from .runs import check, check_components
 
 LOG = "denoised.jsonl"
 ATTEMPTS = 3  # at a unit whose worker dies
@@ -296,29 +296,29 @@ class Task:
 
     def _do(self, unit: Unit) -> dict[str, Any]:
         inputs = {name: _state(self.source / name) for name in (*unit.paths, *unit.beside)}
-        own = {name: io.read_stream(self.source / name) for name in unit.paths}
-        traces = [trace for stream in own.values() for trace in stream]
-        check_components(traces, self.job)
-        beside = [trace for name in unit.beside for trace in self._beside(name, unit, traces)]
-        results = iter(denoise_with(self.job, obspy.Stream([*traces, *beside])))
-        outputs = {}
-        for name, stream in own.items():  # in the order in which they went in
-            path = self._path(name)
-            _write([_compact(next(results), trace) for trace in stream], path)
-            outputs[path.relative_to(self.target).as_posix()] = _sha256(path)
-        samples = sum(len(trace) for trace in traces)
+        samples = lazily(lambda lazy: self._denoise(unit, lazy))
+        outputs = {name: _sha256(self.target / name) for name in unit.paths}
         return {"samples": samples, "inputs": inputs, "outputs": outputs}
 
-    def _beside(self, name: str, unit: Unit, own: list[obspy.Trace]) -> Iterator[obspy.Trace]:
-        """Ends of a neighbouring file that results of this unit depend on."""
-        instruments = {trace.id[:-1] for trace in own}
-        for trace in io.read_stream(self.source / name):
-            if trace.id[:-1] in instruments:
-                halo = _halo(self.job, trace.stats.sampling_rate)
-                ends = (obspy.UTCDateTime(ns=t) for t in (unit.start - halo, unit.end + halo))
-                piece = trace.slice(*ends)
-                if len(piece):
-                    yield piece
+    def _denoise(self, unit: Unit, lazy: bool) -> int:
+        """Write the results of a unit, and say how many samples they are."""
+        files = {name: opened(self.source / name, lazy) for name in unit.paths}
+        own = [run for runs in files.values() for run in runs]
+        check_components(own, self.job)
+        halo = max(_halo(self.job, run.rate) for run in own)
+        instruments = {run.id[:-1] for run in own}
+        beside = [run for name in unit.beside for run in opened(self.source / name, lazy)]
+        beside = [run for run in beside if run.id[:-1] in instruments]
+        types = {i: (run, _dtype(run, check(run))) for i, run in enumerate(own)}
+        with ExitStack() as stack:
+            outputs, i = [], 0
+            for name, runs in files.items():
+                here = {j: types[j] for j in range(i, i + len(runs))}
+                i += len(runs)
+                form = "SAC" if name.lower().endswith(".sac") and len(runs) == 1 else "MSEED"
+                outputs.append(Output(stack, self._path(name), here, form=form))
+            denoise_to(outputs, [*own, *beside], self.job, (unit.start - halo, unit.end + halo))
+        return sum(run.npts for run in own)
 
     def _path(self, name: str) -> Path:
         """Where a file's result goes, which is never outside of the target."""
@@ -329,23 +329,10 @@ class Task:
         return path
 
 
-def _compact(out: obspy.Trace, trace: obspy.Trace) -> obspy.Trace:
-    """In single precision where that holds every number that came in."""
-    values = np.ma.getdata(trace.data)
-    if values.dtype.kind in "iu" and len(values) and max(-int(values.min()), int(values.max())) < EXACT:
-        out.data = out.data.astype(np.float32)
-    return out
-
-
-def _write(traces: list[obspy.Trace], path: Path) -> None:
-    """Write MiniSEED, or SAC what was SAC, whatever the name."""
-    suffix = ".sac" if path.suffix.lower() == ".sac" and len(traces) == 1 else ".mseed"
-    with whole(path) as part:
-        named = part.with_name(f"{part.name}{suffix}")
-        try:
-            io.write(obspy.Stream(traces), named).replace(part)
-        finally:
-            named.unlink(missing_ok=True)
+def _dtype(run: Held, largest: float) -> np.dtype:
+    """Single precision where that holds every number that came in."""
+    exact = run.dtype.kind in "iu" and largest < EXACT
+    return np.dtype(np.float32) if exact else output_dtype(run.dtype)
 
 
 def _results(

@@ -18,4 +18,9 @@ from .reading import (
 )
 from .segments import from_stream as from_stream, to_stream as to_stream
 from .stations import remove_response as remove_response, rotate as rotate, with_inventory as with_inventory
-from .writing import SUFFIXES as SUFFIXES, write as write, written_format as written_format
+from .writing import (
+    SUFFIXES as SUFFIXES,
+    growing as growing,
+    write as write,
+    written_format as written_format,
+)

@@ -59,16 +59,38 @@ def _segments(path: Path, _: int) -> list[Segment]:
 
 def spans(path: Path) -> list[Span]:
     """What a file holds, without its samples where the format allows that."""
-    table = records(path) if path.stat().st_size and detect(path) == "MSEED" else None
-    if table is None:
+    found = _unread(path)
+    if found is None:
         whole = _segments(path, path.stat().st_mtime_ns)
         return [
             Span(s.id, s.start, s.rate, s.npts, s.dtype, s.header, path, i, holds_nan=s.holds_nan)
             for i, s in enumerate(whole)
         ]
+    return found
+
+
+def held(path: Path, lazy: bool = True, told: list[str] | None = None) -> Sequence[Span | Segment]:
+    """What a file holds, without its samples if `lazy` and where the format allows that, else with them.
+
+    `told` gets what the reader of the samples warned of.
+    """
+    found = _unread(path) if lazy else None
+    if found is not None:
+        return found
+    whole = decode(path)
+    if told is not None:
+        told += whole.warnings
+    return [segment for segment in whole.segments if len(segment.data)]
+
+
+def _unread(path: Path) -> list[Span] | None:
+    """Spans of a file whose parts can be read by themselves; None if it is none."""
+    table = records(path) if path.stat().st_size and detect(path) == "MSEED" else None
+    if table is None:
+        return None
     order, begins = table.runs()
     found = []
-    for number, some in enumerate(np.split(order, begins[1:])):
+    for number, some in enumerate(np.split(order, begins[1:]) if len(order) else ()):
         i, first = int(table.id[some[0]]), some[0]
         npts, start, rate = int(table.npts[some].sum()), int(table.start[first]), float(table.rate[first])
         found.append(

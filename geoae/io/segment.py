@@ -38,6 +38,10 @@ class Segment(NamedTuple):
         """Whether NaN is among the samples, and so does not mean a gap."""
         return self.data.dtype.kind == "f" and bool(np.isnan(self.data).any())
 
+    def read(self, a: int, b: int) -> np.ndarray:
+        """Samples a to b."""
+        return self.data[a:b]
+
     @classmethod
     def of(cls, trace: obspy.Trace) -> "Segment":
         """All of a Trace but its instrument response."""

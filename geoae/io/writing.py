@@ -3,6 +3,8 @@
 import os
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,30 @@ def write(
     return path
 
 
+@contextmanager
+def growing(path: str | os.PathLike, form: str = "MSEED") -> Iterator[Callable[[obspy.Stream], None]]:
+    """A file that is written piece by piece, and appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    form : str
+        MSEED, or SAC for a file of one piece.
+
+    Yields
+    ------
+    add : function
+        Writes a Stream behind what is there. Pieces of a channel that follow each other read as one trace.
+    """
+    ready = _in_single if form == "SAC" else _for_mseed
+    with whole(path) as part, part.open("wb") as file:
+
+        def add(stream: obspy.Stream) -> None:
+            obspy.Stream([ready(trace) for trace in stream]).write(file, format=form)
+
+        yield add
+
+
 def _write_labelled(record: xr.DataArray, path: Path, form: str) -> Path:
     """Write a record with all its labels: to a NetCDF file, or a zarr folder that appears when whole."""
     dataset = record.to_dataset(name="waveform").drop_encoding()
@@ -136,7 +162,7 @@ def written_format(path: str | os.PathLike, traces: int = 1) -> str:
     return form
 
 
-def _for_mseed(trace: obspy.Trace, wanted: str | None) -> obspy.Trace:
+def _for_mseed(trace: obspy.Trace, wanted: str | None = None) -> obspy.Trace:
     """Copy of a trace with a dtype and an encoding that MiniSEED has."""
     data = trace.data
     if data.dtype.kind in "iu" and data.dtype.str[1:] not in ("i2", "i4"):

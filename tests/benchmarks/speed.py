@@ -2,14 +2,16 @@
 
 On one thread: two hours of three components at 100 Hz, by turns with SeisBench's DeepDenoiser.annotate (with
 random weights, which is the same work) where that is installed; then longer records for time and memory, each
-in a process of its own; then a day with 5000 gaps.
+in a process of its own; then a day with 5000 gaps; then files, by the command line.
 """
 
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -78,6 +80,19 @@ def one(hours: float, gaps: int, model: str | None, who: str = "geoae") -> dict:
     return {"cpu": cpu, "wall": wall, "before": before, "peak": peak(), "input": round(held)}
 
 
+def command(hours: float, model: str | None) -> tuple[float, int]:
+    """CPU seconds and most memory [MB] of ``geoae denoise`` with a MiniSEED file."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.mseed"
+        geoae.write(record(hours), source)
+        words = [sys.executable, "-m", "geoae", "denoise", source, "-o", f"{folder}/out.mseed"]
+        process = subprocess.Popen([*words, *(["-m", model] if model else [])], stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"geoae denoise ended with {status}")
+    return used.ru_utime + used.ru_stime, round(used.ru_maxrss / 1000)
+
+
 def deep_denoiser():
     import seisbench.models
 
@@ -133,6 +148,10 @@ def main() -> None:
             f"| {name} | {r['cpu'] / hours:.2f} | {r['peak']} | {r['before']} | {r['input']} | {extra} |",
             flush=True,
         )
+    print("\n| `geoae denoise`, MiniSEED file | CPU-s, start included | peak [MB] |\n|---|---|---|")
+    for hours in asked.hours:
+        cpu, most = command(hours, asked.model)
+        print(f"| {hours:g} h | {cpu:.1f} | {most} |", flush=True)
 
 
 if __name__ == "__main__":

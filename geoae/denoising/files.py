@@ -1,0 +1,185 @@
+"""Waveform files through a model piece by piece: what is not worked on stays on the disk."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import obspy
+import torch
+
+from .. import io
+from ..io.lazy import Span
+from ..io.segment import Segment
+from ..io.segments import by_rate
+from ..model import Model
+from .job import BLOCK, Job, job_for, output_dtype
+from .runs import check, check_components, denoise_runs
+
+Held = Span | Segment
+
+
+def denoise_file(
+    source: Any,
+    target: str | os.PathLike,
+    model: Model | str | os.PathLike | None = None,
+    *,
+    noise: str | os.PathLike | None = None,
+    partial: bool = False,
+    outside: str = "follow",
+    hop: int | None = None,
+    batch: int | None = None,
+    device: str | torch.device | None = None,
+    told: list[str] | None = None,
+) -> int:
+    """Denoise waveform files into a MiniSEED file: `geoae.denoise` for records that need not fit into memory.
+
+    Of MiniSEED 2 with records of one length only what is worked on is read, some 90 minutes at 100 Hz; other
+    files are read whole.
+
+    Parameters
+    ----------
+    source : path, glob pattern or list of these
+        What they hold counts as one Stream.
+    target, noise : path
+        MiniSEED files to write, of the signal and of what was taken off. They appear whole or not at all.
+    model, partial, outside, hop, batch, device
+        As in `geoae.denoise`.
+    told : list, optional
+        Gets what the readers warned of.
+
+    Returns
+    -------
+    int
+        Number of unbroken traces.
+
+    Raises
+    ------
+    FileNotFoundError, ReadError
+        As `geoae.read`.
+    ValueError
+        As `geoae.denoise`.
+    """
+    job, paths = job_for(model, hop, batch, outside, partial, device), io.files(source)
+
+    def work(lazy: bool) -> int:
+        runs = [run for path in paths for run in opened(path, lazy, told)]
+        if not runs:
+            raise io.ReadError(f"{source} holds no samples, only headers")
+        check_components(runs, job)
+        own = {i: (run, output_dtype(run.dtype)) for i, run in enumerate(runs)}
+        with ExitStack() as stack:
+            outputs = [Output(stack, Path(target), own)]
+            if noise is not None:
+                outputs.append(Output(stack, Path(noise), own, noise=True))
+            for run in runs:
+                check(run)
+            denoise_to(outputs, runs, job)
+        return len(runs)
+
+    return lazily(work)
+
+
+def lazily(work: Any) -> Any:
+    """Do work that reads pieces of files; where records are not what they promise, with the files read whole.
+
+    Read whole, damage is something to warn of.
+    """
+    try:
+        return work(True)
+    except io.ReadError:
+        return work(False)
+
+
+def opened(path: Path, lazy: bool = True, told: list[str] | None = None) -> list[Held]:
+    """What a file holds: its headers, where more can be read later, else its samples too."""
+    runs = list(io.lazy.held(path, lazy, told))
+    if runs:
+        by_rate(runs)  # or says what makes no sense
+    return runs
+
+
+def denoise_to(
+    outputs: Sequence["Output"], runs: Sequence[Held], job: Job, between: tuple[int, int] | None = None
+) -> None:
+    """Denoise runs into files."""
+
+    def keep(i: int, first: int, values: np.ndarray) -> None:
+        for output in outputs:
+            output.take(i, first, values)
+
+    denoise_runs(runs, job, job.partial, keep, between)
+    for output in outputs:
+        output.write()
+
+
+class Output:
+    """A file that grows as results come.
+
+    Parameters
+    ----------
+    stack : ExitStack
+        When it closes well, the file takes its name.
+    path : Path
+    runs : mapping
+        By the number of a run: the run, and the type that its results are written in.
+    noise : bool
+        Write what was taken off instead.
+    form : str
+        MSEED, which grows; or SAC, which is written when all is there.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        path: Path,
+        runs: Mapping[int, tuple[Held, np.dtype]],
+        noise: bool = False,
+        form: str = "MSEED",
+    ):
+        self.runs, self.noise = runs, noise
+        self.add = stack.enter_context(io.growing(path, form))
+        self.early = set() if form == "SAC" else _one_by_one(runs)
+        self.waiting: dict[int, list[tuple[int, np.ndarray]]] = {}
+        self.count = 0
+
+    def take(self, i: int, first: int, values: np.ndarray) -> None:
+        """Take results of a run from sample `first` on; those of other files' runs are left."""
+        if i not in self.runs:
+            return
+        run, dtype = self.runs[i]
+        out = values.astype(dtype)
+        if self.noise or run.dtype.kind == "f":
+            seen = run.read(first, first + len(out))
+            out = seen.astype(dtype) - out if self.noise else np.where(np.isnan(seen), np.nan, out)
+        self.waiting.setdefault(i, []).append((first, out))
+        self.count += len(out) if i in self.early else 0
+        if self.count > BLOCK:
+            self._write(self.early)
+            self.count = 0
+
+    def write(self) -> None:
+        """Write all that has come and is not written yet."""
+        self._write(set(self.runs))
+
+    def _write(self, some: set[int]) -> None:
+        traces = []
+        for i in sorted(some & self.waiting.keys()):
+            run, pieces = self.runs[i][0], self.waiting.pop(i)
+            start = run.start + round(pieces[0][0] * 1e9 / run.rate)
+            values = np.concatenate([values for _, values in pieces])
+            traces.append(Segment(run.id, start, run.rate, values, run.header).trace())
+        if traces:
+            self.add(obspy.Stream(traces))
+
+
+def _one_by_one(runs: Mapping[int, tuple[Held, np.dtype]]) -> set[int]:
+    """Runs of channels whose runs do not overlap; pieces of others, mixed, would not read as they were."""
+    mixed, ends = set(), dict[str, float]()
+    for run, _ in sorted(runs.values(), key=lambda pair: pair[0].start):
+        if run.start < ends.get(run.id, run.start):
+            mixed.add(run.id)
+        ends[run.id] = max(ends.get(run.id, 0.0), run.start + run.npts * 1e9 / run.rate)
+    return {i for i, (run, _) in runs.items() if run.id not in mixed}
