@@ -287,6 +287,30 @@ def test_damage_that_is_met_late_is_a_read_error(tmp_path):
         late.load()
 
 
+@pytest.mark.parametrize("damage", [0x07, 0xC3])
+def test_an_id_with_damaged_letters_is_what_it_is_when_read_at_once(damage, tmp_path):
+    trace(data=noise(900)).write(str(tmp_path / "a.mseed"), "MSEED", reclen=512)
+    content = bytearray((tmp_path / "a.mseed").read_bytes())
+    content[11] = damage  # of the station
+    (tmp_path / "a.mseed").write_bytes(content)
+    found = []
+    for words in ({}, {"lazy": True}):
+        try:
+            found.append(list(read(tmp_path / "a.mseed", **words).channel.values))
+        except ReadError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
+def test_a_file_of_headers_alone_is_refused_lazily_too(tmp_path):
+    trace().write(str(tmp_path / "a.mseed"), "MSEED", reclen=512)
+    content = bytearray((tmp_path / "a.mseed").read_bytes())
+    content[30:32] = bytes(2)  # the number of samples
+    (tmp_path / "a.mseed").write_bytes(content)
+    with pytest.raises(ReadError, match="there are no samples"):
+        read(tmp_path / "a.mseed", lazy=True)
+
+
 def test_several_rates_open_as_a_tree(tmp_path):
     stream = Stream([trace("HHZ", noise(500)), trace("BHZ", noise(100), rate=20.0), trace("HHN", noise(400))])
     path = tmp_path / "x.mseed"

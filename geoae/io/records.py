@@ -133,7 +133,10 @@ def _columns(
     npts = field(30, "u2")
     if not (np.isfinite(rate) & (rate > 0)).all():
         return None
-    name = head[:, 8:20].copy().view("S12")[:, 0]
+    letters = head[:, 8:20]
+    if ((letters >= 127) | ((letters < 32) & (letters > 0))).any():  # damage, of which ObsPy makes other ids
+        return None
+    name = letters.copy().view("S12")[:, 0]
     names, first, number = np.unique(name, return_index=True, return_inverse=True)
     appear = np.argsort(first)
     codes = [_codes(names[i].ljust(12)) for i in appear]
@@ -181,7 +184,7 @@ def _blockettes(content: np.ndarray, offset: np.ndarray, at: np.ndarray, order: 
 
 
 def _codes(name: bytes) -> dict[str, str]:
-    text = name.decode("ascii", "replace").replace("\0", " ")
+    text = name.decode("ascii").replace("\0", " ")
     cuts = {"station": text[0:5], "location": text[5:7], "channel": text[7:10], "network": text[10:12]}
     return {key: cuts[key].strip() for key in ("network", "station", "location", "channel")}
 
