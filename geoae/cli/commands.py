@@ -7,12 +7,24 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from .files import check_writable
+from .files import (
+    check_denoiser,
+    check_outputs,
+    check_parameters,
+    check_rate,
+    how_many,
+    labelled_data,
+    labelled_traces,
+    load_autoencoder,
+    load_traces,
+    refuse,
+    signals_and_noise,
+)
 
 try:
     import typer
@@ -20,7 +32,6 @@ except KeyboardInterrupt:  # most of the start is spent here, before `main` can 
     print("geoae: stopped", file=sys.stderr)
     sys.exit(130)
 
-EXAMPLE = "'geoae generate lines -o lines.nc' makes one that will do"
 MESHES = ("damped_oscillations", "lines", "arrivals", "thin_beds", "gathers")
 SIGNALS = ", ".join([*MESHES, "seismograms"])  # what `generate` knows
 MOST = 100_000_000  # samples that `generate` makes, 0.8 GB in double precision
@@ -99,21 +110,21 @@ def denoise(
     geoae = _library("denoising", threads=threads)
     options: dict[str, Any] = {"partial": partial, "outside": outside, "device": device}
     if model is not None:
-        _check_denoiser(geoae.load(model), model)
+        check_denoiser(geoae.load(model), model)
     labelled = geoae.io.labelled_format(file)
     if Path(file).is_dir() and not labelled:
-        _refuse(context, ("noise", "report"), "is for single records; leave it out")
+        refuse(context, ("noise", "report"), "is for single records; leave it out")
         if output.suffix.lower() in geoae.io.SUFFIXES:
             raise ValueError(f"{file} is a folder, so -o names a folder, too, such as -o {output.stem}")
         summary = geoae.denoise_archive(file, output, model, workers=workers, **options)
         _say(_typed(summary))
         raise typer.Exit(0 if summary.ok else 1)
-    _refuse(context, ("workers",), "is for a folder; leave it out")
+    refuse(context, ("workers",), "is for a folder; leave it out")
     outputs = [path for path in (output, noise) if path is not None]
     read = [Path(file), *geoae.io.files(file), *([model] if model else [])]
-    _check_outputs(outputs, read, geoae.io.SUFFIXES)
+    check_outputs(outputs, read, geoae.io.SUFFIXES)
     if report is not None:
-        _check_outputs([report], [*read, *outputs], [".html"])
+        check_outputs([report], [*read, *outputs], [".html"])
     told: list[str] = []
     if report is None and not labelled and {geoae.io.written_format(path) for path in outputs} == {"MSEED"}:
         try:  # piece by piece, so that memory does not grow with length
@@ -177,41 +188,41 @@ def train(
     if noise is not None and without_clean:
         raise ValueError("--without-clean needs no NOISE, it is found in the records; leave one of them out")
     if without_clean:
-        _refuse(context, ("snr",), "is for clean signals; leave it out")
+        refuse(context, ("snr",), "is for clean signals; leave it out")
     if start is not None:
-        _refuse(context, ("length",), "is that of the model to start from; leave it out")
+        refuse(context, ("length",), "is that of the model to start from; leave it out")
     if not denoiser:
         if Path(signals).is_dir():
             raise IsADirectoryError(
                 f"{signals} is a folder; to train a denoiser give a folder of noise as well, or "
                 "--without-clean if there are noisy records only; an autoencoder takes a file (.nc)"
             )
-        _refuse(context, ("start",), "is for denoisers; give NOISE as well, or leave it out")
-        _refuse(context, ("length", "snr"), "is for denoisers; give NOISE as well, or leave it out")
+        refuse(context, ("start",), "is for denoisers; give NOISE as well, or leave it out")
+        refuse(context, ("length", "snr"), "is for denoisers; give NOISE as well, or leave it out")
     else:
-        _refuse(context, ("latent", "network", "posterior"), "is for autoencoders; leave it out, or NOISE")
+        refuse(context, ("latent", "network", "posterior"), "is for autoencoders; leave it out, or NOISE")
     if resume and checkpoint is None:
         raise ValueError("--resume goes on from a checkpoint; say from which: --checkpoint run.ckpt")
     if checkpoint is not None and checkpoint.exists() and not resume:
         raise FileExistsError(f"{checkpoint} exists; --resume goes on from it, or delete it to start anew")
     geoae = _library("train", "denoising", threads=threads)
     read = [Path(signals)] if not denoiser else [p for f in (signals, noise) if f for p in geoae.io.files(f)]
-    _check_outputs([output], read, [".safetensors"])
+    check_outputs([output], read, [".safetensors"])
     if checkpoint is not None:
-        _check_outputs([checkpoint], [*read, output])
+        check_outputs([checkpoint], [*read, output])
     options: dict[str, Any] = {"epochs": epochs, "restarts": restarts, "valid": valid, "seed": seed}
     options |= {"device": device, "checkpoint": checkpoint, "every": every, "resume": resume}
     if not denoiser:
-        data = _traces(signals)
+        data = labelled_traces(signals)
         model: Any = geoae.autoencoder(
             like=data, latent=latent, network=network, posterior=posterior, seed=seed
         )
     else:
         first = None if start is None else geoae.pretrained() if start == "shipped" else geoae.load(start)
         length = first.config["length"] if first else length
-        data, pieces = _signals_and_noise(signals, noise, length, seed)
+        data, pieces = signals_and_noise(signals, noise, length, seed)
         if first:
-            _same_rate(first, data, signals)
+            check_rate(first, data, signals)
         model = first or geoae.denoiser(like=data, seed=seed)
         options |= {"batch": 32, "clip": 1.0} | ({"lr": 3e-4} if first else {})
         if without_clean:
@@ -237,17 +248,17 @@ def generate(
     Example: [bold]geoae generate damped_oscillations -n 50x50 -o oscillations.nc[/bold]
     """
     geoae = _library("synth")
-    _check_outputs([output], [Path(what)], [".nc"])
+    check_outputs([output], [Path(what)], [".nc"])
     known = what in (*MESHES, "seismograms")
     if not known and not Path(what).is_file():
         raise ValueError(f"nothing called {what!r}; choose from {SIGNALS}, or give a model's file")
-    count = _count(n, mesh=what in MESHES)
+    count = how_many(n, mesh=what in MESHES)
     if known:
 
         def make(count: Any) -> Any:
             return getattr(geoae.synth, what)(count, seed=seed)
     else:
-        model = _autoencoder(_library("latent"), what)
+        model = load_autoencoder(_library("latent"), what)
 
         def make(count: Any) -> Any:
             return geoae.generate(model, count, seed=seed)
@@ -294,10 +305,10 @@ def attribute(
     read = [model, data, *(run or [])]
     for path, suffix in ((output, ".nc"), (report, ".html")):
         if path is not None:
-            _check_outputs([path], read, [suffix])
-    traces, runs = _traces(data), [_autoencoder(geoae, path) for path in (model, *(run or []))]
+            check_outputs([path], read, [suffix])
+    traces, runs = labelled_traces(data), [load_autoencoder(geoae, path) for path in (model, *(run or []))]
     trained = runs[0]
-    _check_parameters(traces, data, parameter)
+    check_parameters(traces, data, parameter)
     found = (traces.sizes.get("channel", 1), traces.sizes["time"])
     wanted = (trained.config.get("channels", found[0]), trained.config.get("length", found[1]))
     if found != wanted:
@@ -333,7 +344,7 @@ def info(
     geoae = _library("model" if file.endswith(".safetensors") else "io")
     path = Path(file)
     if picture is not None:
-        _check_outputs([picture], [path], [".png", ".svg", ".pdf"])
+        check_outputs([picture], [path], [".png", ".svg", ".pdf"])
     if path.suffix in (".safetensors", ".nc") and not path.exists():
         raise FileNotFoundError(f"no file {file}")
     model = path.suffix == ".safetensors"
@@ -343,7 +354,7 @@ def info(
     if model:
         _say(json.dumps(geoae.model.about(path), indent=2))
     elif labelled:
-        _say(str(_loaded(path) if path.suffix == ".nc" else geoae.read(path)))
+        _say(str(load_traces(path) if path.suffix == ".nc" else geoae.read(path)))
     else:
         table = geoae.io.coverage(file)
         _say(geoae.io.coverage_text(table))
@@ -370,7 +381,7 @@ def convert(
     Example: [bold]geoae convert survey.sgy survey.nc[/bold]
     """
     geoae = _library("io")
-    _check_outputs([target], geoae.io.files(source), geoae.io.SUFFIXES)
+    check_outputs([target], geoae.io.files(source), geoae.io.SUFFIXES)
     record = geoae.read(source, select=select, overlap=overlap)
     _warn(source, record.attrs.get("warnings", "").splitlines())
     geoae.write(record, target, encoding=encoding, reclen=reclen)
@@ -390,7 +401,7 @@ def scan(
     Example: [bold]geoae scan archive/ -o archive.json[/bold]
     """
     geoae = _library("io")
-    _check_outputs([manifest], [], [".json"])
+    check_outputs([manifest], [], [".json"])
     found = geoae.io.scan(archive, manifest, say=_say)
     for name, clock in found["clocks"].items():
         if abs(clock["drift"]) > max(1.0, 3 * clock["error"]):
@@ -477,45 +488,6 @@ def _warn(file: str, told: Sequence[str], most: int = 3) -> None:
         print(f"geoae: {file}: {len(different) - most} more such warnings", file=sys.stderr)
 
 
-def _refuse(context: typer.Context, options: Iterable[str], why: str) -> None:
-    """Refuse options that would do nothing."""
-    for name in options:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            raise ValueError(f"--{name} {why}")
-
-
-def _check_outputs(paths: Sequence[Path], read: Iterable[Path], suffixes: Iterable[str] = ()) -> None:
-    """Refuse before the work what could not be written after it, or would overwrite what is read."""
-    taken = {path.resolve() for path in read}
-    for path in paths:
-        if path.resolve() in taken:
-            raise ValueError(f"{path} is already read from or written to; give another name to write to")
-        taken.add(path.resolve())
-        if path.suffix.lower() == ".zarr" and path.exists():
-            raise FileExistsError(f"{path} exists; delete it, or give another name")
-        if path.is_dir():
-            raise IsADirectoryError(
-                f"{path} is a folder; name a file in it: {path / 'name'}{[*suffixes, ''][0]}"
-            )
-        if suffixes and path.suffix.lower() not in suffixes:
-            raise ValueError(f"cannot write {path.name!r}; end it with {', '.join(suffixes)}")
-        check_writable(path)
-
-
-def _labelled(geoae: Any, file: str, outputs: Sequence[Path], report: Path | None) -> Any:
-    """What a file with labels holds: as it is where the outputs keep labels, else as a Stream."""
-    data = geoae.read(file)
-    many = f"{file} holds dims {', '.join(map(str, data.dims))}"
-    if report is not None and data.ndim > 2:
-        raise ValueError(f"{many}, and --report is for one record; leave it out")
-    if {geoae.io.written_format(path) for path in outputs} <= {"NETCDF", "ZARR"}:
-        return data
-    if set(data.dims) != {"channel", "time"}:
-        raise ValueError(f"{many}, not channel, time alone; such traces are written as .nc or .zarr")
-    return geoae.to_stream(data)
-
-
 def _denoise_at_once(
     geoae: Any,
     file: str,
@@ -529,7 +501,7 @@ def _denoise_at_once(
     """Denoise what has to be in memory whole, for a report looks at all of it, or a format has no parts."""
     told: list[str] = []
     record: Any = (
-        _labelled(geoae, file, outputs, report) if labelled else geoae.io.read_stream(file, told=told)
+        labelled_data(geoae, file, outputs, report) if labelled else geoae.io.read_stream(file, told=told)
     )
     _warn(file, told)
     count = record.size // record.sizes["time"] if hasattr(record, "sizes") else len(record)
@@ -543,100 +515,6 @@ def _denoise_at_once(
     if report is not None:
         geoae.denoising.write_report(report, record, signal, *more)
     return count
-
-
-def _resampling(rate: float) -> str:
-    """What to type to bring a file to another rate."""
-    steps = f"g.write(g.arrays.resample(g.read('IN'), {rate:.12g}), 'OUT.mseed')"
-    return f'resample the file first: python -c "import geoae as g; {steps}"'
-
-
-def _signals_and_noise(signals: str, noise: str | None, length: int, seed: int) -> tuple[Any, Any]:
-    """Windows to train a denoiser on, at one rate; without noise None in its place."""
-    import geoae
-
-    channels = geoae.denoiser(length, seed=seed).config["channels"]  # says at once if the length will not do
-    data = geoae.io.read_traces(signals, length, channels)
-    if noise is None:
-        return data, None
-    pieces = geoae.io.read_traces(noise, length, channels)
-    rate, other = map(geoae.arrays.sampling_rate, (data, pieces))
-    if abs(rate / other - 1) > 1e-4:
-        found = f"{signals} has {rate:.12g} Hz and {noise} {other:.12g} Hz"
-        raise ValueError(f"{found}; {_resampling(min(rate, other))}")
-    return data, pieces
-
-
-def _same_rate(model: Any, data: Any, name: str) -> None:
-    """Refuse to train a model on at another rate than its own."""
-    import geoae
-
-    rate, wanted = geoae.arrays.sampling_rate(data), model.trained.get("rate")
-    if wanted and abs(rate / wanted - 1) > 1e-4:
-        raise ValueError(f"{name} has {rate:.12g} Hz, the model {wanted:.12g} Hz; {_resampling(wanted)}")
-
-
-def _traces(path: str | Path) -> Any:
-    """Labelled traces from a NetCDF file, with an axis to lie on."""
-    traces = _loaded(path)
-    if "time" not in traces.dims or "time" not in traces.coords or traces["time"].dtype.kind not in "Mfiu":
-        found = f"{path} has dims {', '.join(map(str, traces.dims))} and no 'time' axis of numbers"
-        raise ValueError(f"{found}; {EXAMPLE}")
-    if set(traces.dims) <= {"channel", "time"}:
-        found = f"{path} is one record, not labelled traces"
-        raise ValueError(f"{found}; {EXAMPLE}, and a denoiser is trained with NOISE or --without-clean")
-    return traces
-
-
-def _loaded(path: str | Path) -> Any:
-    import xarray as xr
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        return xr.load_dataarray(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a NetCDF file of traces; {EXAMPLE}") from error
-
-
-def _check_parameters(traces: Any, path: Path, asked: list[str] | None) -> None:
-    """Refuse to ask traces that carry no parameters, or not this one."""
-    known = [str(name) for name, c in traces.coords.items() if c.dims == ("trace",) and name != "trace"]
-    if not known:
-        raise ValueError(f"{path} carries no parameter, a coordinate along 'trace'; {EXAMPLE}")
-    for name in asked or []:
-        if name not in known:
-            raise ValueError(f"no parameter {name!r} in {path}; choose from {', '.join(known)}")
-
-
-def _autoencoder(geoae: Any, path: str | Path) -> Any:
-    """Load a model that has latents."""
-    model = geoae.load(path)
-    if not isinstance(model, geoae.Autoencoder):
-        raise ValueError(f"{path} is a denoiser, which has no latents; train an autoencoder")
-    return model
-
-
-def _check_denoiser(model: Any, path: Path) -> None:
-    """Refuse a model that was trained to repeat what it is given."""
-    if model.trained and not model.trained.get("noisy", True):
-        raise ValueError(
-            f"{path} was trained to repeat its traces, not to take noise off them; "
-            "'geoae train clean/ noise/ -o mine.safetensors' makes one that does"
-        )
-
-
-def _count(n: str, *, mesh: bool) -> Any:
-    """A number of traces, or the sides of a mesh."""
-    sides = n.split("x") if mesh else [n]
-    if not all(side.isdecimal() and int(side) > 0 for side in sides):
-        more = (
-            ", or for a mesh two of them such as 30x30"
-            if mesh
-            else "; only signals with a formula make a mesh"
-        )
-        raise ValueError(f"-n is {n!r}; it is a whole number from 1 up{more}")
-    return tuple(map(int, sides)) if len(sides) > 1 else int(n)
 
 
 def _show_table(table: Any) -> None:
