@@ -145,3 +145,13 @@ def test_what_cannot_be_denoised_leaves_nothing_behind(three, small, tmp_path):
         denoise_file(tmp_path / "in.mseed", tmp_path / "out.mseed", three)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mseed", "out.mseed"]
     assert (tmp_path / "out.mseed").read_text() == "of before"
+
+
+def test_files_that_are_no_miniseed_or_one_and_the_same_are_refused(three, tmp_path):
+    stream().write(str(tmp_path / "in.mseed"), "MSEED")
+    with pytest.raises(ValueError, match="out.sac would be no MiniSEED; end it with .mseed"):
+        denoise_file(tmp_path / "in.mseed", tmp_path / "out.sac", three)
+    out = tmp_path / "out.mseed"
+    with pytest.raises(ValueError, match="signal and noise cannot both be"):
+        denoise_file(tmp_path / "in.mseed", out, three, noise=out)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mseed"]

@@ -60,26 +60,36 @@ def denoise_file(
     FileNotFoundError, ReadError
         As `geoae.read`.
     ValueError
-        As `geoae.denoise`.
+        As `geoae.denoise`, or if a file to write has another suffix.
     """
     job, paths = job_for(model, hop, batch, outside, partial, device), io.files(source)
+    targets = [Path(target), *([] if noise is None else [Path(noise)])]
+    _check_targets(targets)
 
     def work(lazy: bool) -> int:
         runs = [run for path in paths for run in opened(path, lazy, told)]
         if not runs:
             raise io.ReadError(f"{source} holds no samples, only headers")
         check_components(runs, job)
+        for run in runs:
+            check(run)
         own = {i: (run, output_dtype(run.dtype)) for i, run in enumerate(runs)}
         with ExitStack() as stack:
-            outputs = [Output(stack, Path(target), own)]
-            if noise is not None:
-                outputs.append(Output(stack, Path(noise), own, noise=True))
-            for run in runs:
-                check(run)
+            outputs = [Output(stack, path, own, noise=path is not targets[0]) for path in targets]
             denoise_to(outputs, runs, job)
         return len(runs)
 
     return lazily(work)
+
+
+def _check_targets(targets: Sequence[Path]) -> None:
+    for path in targets:
+        if io.written_format(path) != "MSEED":
+            raise ValueError(
+                f"{path.name} would be no MiniSEED; end it with .mseed, or write what geoae.denoise returns"
+            )
+    if len({path.resolve() for path in targets}) < len(targets):
+        raise ValueError(f"signal and noise cannot both be {targets[0]}; give another name")
 
 
 def lazily(work: Any) -> Any:
