@@ -130,6 +130,33 @@ def test_an_untrained_mask_is_a_spectral_gate():
     assert out[..., :300].square().mean() < 0.5 * noise[..., :300].square().mean()
 
 
+def test_neighbours_move_a_gain_by_the_same_rules_everywhere():
+    """What moves in time and frequency moves what is said of it; a word for a frequency stays where it is."""
+    torch.manual_seed(0)
+    beside = net.denoisers._Beside(2, 1, 65, 5)
+    torch.nn.init.normal_(beside.last.weight)
+    x = torch.zeros(1, 2, 65, 94)
+    x[..., 20:25, 30:35] = torch.randn(1, 2, 5, 5)
+    with torch.no_grad():
+        moved = beside(x.roll((7, 11), (2, 3))) - beside(0 * x)
+        torch.testing.assert_close(moved, (beside(x) - beside(0 * x)).roll((7, 11), (2, 3)))
+        assert moved.abs().max() > 0
+        before = beside(x)
+        beside.where[:, 40] = 1.0
+        changed = (beside(x) != before).any(-1).flatten().nonzero().flatten().tolist()
+    assert changed == [39, 40, 41]
+
+
+def test_what_neighbours_say_reaches_the_gains():
+    torch.manual_seed(0)
+    network, x = net.MaskNet(1, 1024), torch.randn(1, 1, 1024)
+    with torch.no_grad():
+        before = network(x)
+        for beside in network.beside:
+            beside.last.bias.fill_(-20.0)
+        assert network(x).abs().max() < 1e-5 < before.abs().max()
+
+
 def test_a_gap_says_nothing_of_the_noise_floor():
     """A window that is mostly gap is gated as a whole one is, though silence is most of what it holds."""
     noise = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 1024))).float()

@@ -36,7 +36,7 @@ RATE = 100
 STRETCHES = ((4, 5), (9, 10), (1, 1), (10, 9), (5, 4))  # in time, as if recorded at 80 to 125 Hz
 THREE = 0.85  # share of events of three components
 LOUDEST = ("RN.BAVN", 0.22)  # wind turbines, in the band of earthquakes: the hardest noise, and its share
-WEIGHTS = {"trace": 1.0, "event": 1.0, "onset": 0.15, "envelope": 0.2, "spectrum": 0.3}
+WEIGHTS = {"trace": 0.8, "event": 1.2, "onset": 0.2, "envelope": 0.25, "spectrum": 0.3, "peak": 0.2}
 
 # ------------------------------------------------------------------------------------------------- data
 
@@ -293,7 +293,7 @@ class Mixes:
     def window(self) -> tuple[np.ndarray, np.ndarray, int, int]:
         """What is seen, what is wanted, the P sample (-1 without an event) and the end of the event."""
         kind = self.rng.random()
-        if kind < 0.09:
+        if kind < 0.15:
             noise = self.noise()
             return noise, 0 * noise, -1, self.length
         recorded, clean, p, ends = self.event()
@@ -301,7 +301,7 @@ class Mixes:
             other, other_clean, _, _ = self.event()
             size = 10 ** self.rng.uniform(-1, 0.3)
             recorded, clean = recorded + size * other, clean + size * other_clean
-        if kind < 0.14:  # nothing to do
+        if kind < 0.2:  # nothing to do
             return recorded, recorded, p, ends
         live = recorded.any(1, keepdims=True)
         size = 10 ** (-self.rng.uniform(-10, 18) / 20)
@@ -344,12 +344,14 @@ def terms(x: Tensor, clean: Tensor, y: Tensor, p: Tensor, ends: Tensor) -> dict[
     has_event, has_onset = p[:, None] >= 0, p[:, None] > 0
     event = (since >= 0) & (since < (ends - p)[:, None]) & has_event
     onset = (since >= -50) & (since < 100) & has_onset
+    noisy = noise.sum(1) > 1e-3 * power.sum(1)
     return {
         "trace": decibel(error, power, noise, torch.ones_like(error)).mean(),
         "event": (decibel(error, power, noise, event) * has_event[:, 0]).mean(),
         "onset": (decibel(error, power, noise, onset, 1e-2) * has_event[:, 0]).mean(),
-        "envelope": envelope(clean, y, since, (p > 30) & (noise.sum(1) > 1e-3 * power.sum(1))).mean(),
+        "envelope": envelope(clean, y, since, (p > 30) & noisy).mean(),
         "spectrum": spectrum(clean, y),
+        "peak": peak(clean, y, event, noisy),
     }
 
 
@@ -361,6 +363,16 @@ def envelope(clean: Tensor, y: Tensor, since: Tensor, counts: Tensor) -> Tensor:
     apart = [(avg_pool1d(v**2, 30, 10) + least).log() for v in (y, clean)]
     here = avg_pool1d(here, 30, 10) > 0.99
     return ((apart[0] - apart[1]).abs() * here).sum((1, 2)) / (3 * here.sum((1, 2)) + 1)
+
+
+def peak(clean: Tensor, y: Tensor, event: Tensor, counts: Tensor) -> Tensor:
+    """How far the logarithms of the largest samples lie apart, of components above 3 % of the largest."""
+    right, found = ((v.abs() * event[:, None]).amax(-1) for v in (clean, y))
+    largest = right.amax(1, keepdim=True)
+    there = (right > 0.03 * largest) & (largest > 1e-3) & counts[:, None]
+    least = 1e-3 * largest + 1e-6
+    apart = ((found + least) / (right + least)).log().abs()
+    return (apart * there).sum() / there.sum().clamp_min(1)
 
 
 def spectrum(clean: Tensor, y: Tensor) -> Tensor:
@@ -412,16 +424,19 @@ def orthogonal(x: Tensor) -> Tensor:
 
 def train(network: nn.Module, phases: list[tuple[Mixes, int]], size: float = 1.0, batch: int = 16) -> None:
     """Minimise the weighted terms, phase by phase; the weights at the end are a running mean."""
-    matrices = [w for name, w in network.named_parameters() if w.ndim > 1 and "leave" not in name]
-    matrices = [w for w in matrices if w.shape[1] > 1 and w.requires_grad]
-    others = [w for w in network.parameters() if w.requires_grad and not any(w is m for m in matrices)]
-    muon, adam = Muon(matrices), torch.optim.AdamW(others, 2e-3, betas=(0.9, 0.98), fused=True)
+    named = [(name, w) for name, w in network.named_parameters() if w.requires_grad]
+    beside = [w for name, w in named if name.startswith("beside")]  # few, and each moves many gains
+    matrices = [w for name, w in named if name.startswith(("enter", "blocks")) and w.ndim > 1]
+    others = [w for _, w in named if not any(w is one for one in (*beside, *matrices))]
+    groups = [{"params": others, "size": 1.0}, {"params": beside, "size": 3.0}]
+    muon, adam = Muon(matrices), torch.optim.AdamW(groups, 2e-3, betas=(0.9, 0.98), fused=True)
     mean = {name: w.detach().clone() for name, w in network.named_parameters()}
     total, step = sum(steps for _, steps in phases), 0
     for mixes, steps in phases:
         for _ in range(steps):
             share = size * min(1, step / total / 0.03 + 0.02) * (0.5 + 0.5 * np.cos(np.pi * step / total))
-            adam.param_groups[0]["lr"] = 2e-3 * share
+            for group in adam.param_groups:
+                group["lr"] = 2e-3 * share * group["size"]
             x, clean, p, ends = mixes.batch(batch)
             with torch.autocast("cpu", torch.bfloat16):
                 y = network(x)[0]
@@ -429,7 +444,7 @@ def train(network: nn.Module, phases: list[tuple[Mixes, int]], size: float = 1.0
             loss = sum(WEIGHTS[name] * value for name, value in parts.items())
             network.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_([*matrices, *others], 2.0)
+            nn.utils.clip_grad_norm_([w for _, w in named], 2.0)
             adam.step()
             muon.step(share)
             step += 1

@@ -13,7 +13,7 @@ POSTERIORS = {"point": dist.Point, "diagonal": dist.Diagonal, "full": dist.Full}
 NETWORKS = ("dense", "conv", "linear")
 SCALES = ("global", *net.TraceScale.kinds, "none")
 DENOISERS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
-    "mask": (net.MaskNet, {"widths": (128,) * 10, "kernel": 128, "stride": 32}),
+    "mask": (net.MaskNet, {"widths": (128,) * 9, "kernel": 128, "stride": 32}),
     "time": (net.UNet, {"widths": (8, 16, 32, 64), "kernel": 9, "stride": 4}),
 }
 END_SIGMA = 0.15**0.5  # where annealing ends, in units of the scaled traces; see geoae.train.Anneal

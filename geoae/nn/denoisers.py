@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FAINT = 1e-6  # power of a part below which there is nothing, for a trace of unit size
+
 
 class _Residual(nn.Module):
     """Normalise, activate, convolve at a distance, and add to what came in."""
@@ -98,7 +100,8 @@ class MaskNet(nn.Module):
     own noise floor, its median over time. Then, of what came out, in frames half as long, which mend what the
     long ones smear over an onset. All numbers come from one stack of dilated convolutions along time, which
     sees the power of all frequencies and components in both kinds of frames, and how far it rises above the
-    floor. Shape (trace, channel, time) in and out.
+    floor. Fine detail does not fit through its few channels: beside it, small 2-D convolutions over frequency
+    and time look at each part's neighbours, and move its gain. Shape (trace, channel, time) in and out.
 
     Parameters
     ----------
@@ -120,7 +123,7 @@ class MaskNet(nn.Module):
         self,
         channels: int,
         length: int,
-        widths: Sequence[int] = (128,) * 10,
+        widths: Sequence[int] = (128,) * 9,
         kernel: int = 128,
         stride: int = 32,
         dropout: float = 0.0,
@@ -148,6 +151,12 @@ class MaskNet(nn.Module):
             *[_Residual(width, 3, 2 ** (i % 7), dropout) for i, width in enumerate(widths)]
         )
         self.leave = nn.Conv1d(widths[-1], 3 * sum(self.parts), 1)
+        self.beside = nn.ModuleList(
+            [
+                _Beside(2 * channels, channels, kernel // 2 + 1, 5),
+                _Beside(3 * channels, channels, kernel // 4 + 1, 3),
+            ]
+        )
         self.spread: nn.Module | None = None
         if spread:
             near = nn.Conv1d(2 * channels, 16, 9, padding=4)
@@ -163,12 +172,16 @@ class MaskNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # noqa: D102
         long, short = (self._apart(x, frame) for frame in self.frames)
-        above, seen = self._above_the_floor(long)
-        h = torch.cat([seen, self._above_the_floor(short)[1]], 1)
-        h = F.gelu(self.blocks(self.enter(h)))
+        above, _, seen = self._above_the_floor(long)
+        _, floor, seen_short = self._above_the_floor(short)
+        h = F.gelu(self.blocks(self.enter(torch.cat([seen, seen_short], 1))))
         first, then = self.leave(h).to(x).split([3 * parts for parts in self.parts], 1)
-        y = self._together(long * self._gain(first, self.steepness * (above - self.threshold)), x)
-        y = self._together(self._apart(y, self.frames[1]) * self._gain(then, 3.0), x)  # starts all but open
+        start = self.steepness * (above - self.threshold)
+        y = self._together(long * self._gain(first, start, self.beside[0], above / 3), x)
+        kept = self._apart(y, self.frames[1])
+        both = [(_power(z.detach()).log() - floor).clamp_min(-9) / 3 for z in (kept, short - kept)]
+        start = torch.full_like(both[0], 3.0)  # all but open
+        y = self._together(kept * self._gain(then, start, self.beside[1], *both), x)
         return y if self.spread is None else (y, self._spread(y.detach(), x))
 
     def _spread(self, y: Tensor, x: Tensor) -> Tensor:
@@ -192,20 +205,51 @@ class MaskNet(nn.Module):
             parts.flatten(0, 1), frame, self.stride, window=window, length=like.shape[-1]
         ).reshape(like.shape)
 
-    def _gain(self, numbers: Tensor, start: Tensor | float) -> Tensor:
+    def _gain(self, numbers: Tensor, start: Tensor, beside: nn.Module, *seen: Tensor) -> Tensor:
         """Complex gains of three numbers each, which are zero before training; `start` opens them."""
         opening, real, imaginary = numbers.unflatten(1, (3, self.channels, -1)).unbind(1)
-        gain = torch.sigmoid(start + opening)
+        opening = opening + start
+        opening = opening + beside(torch.cat([*seen, opening.clamp(-9, 9) / 3], 1)).to(opening)
+        gain = torch.sigmoid(opening)
         return torch.complex(gain * (1 + real), gain * imaginary)
 
-    def _above_the_floor(self, parts: Tensor) -> tuple[Tensor, Tensor]:
-        """How far the log power rises above the floor, and what the network sees of it."""
-        power = parts.abs().square() + 1e-6
-        silent = power.amax(2, keepdim=True) <= 1e-6  # a gap, which says nothing of the noise
-        floor = _median(power[..., ::2], silent[..., ::2])  # every other frame: they overlap
-        above = (power / (floor / 0.693)).log()  # the median of an exponential is ln 2 of its mean
-        seen = torch.cat([above / 3, power.log() / 4], 1).masked_fill(silent.repeat(1, 2, 1, 1), 0.0)
-        return above, seen.flatten(1, 2)
+    def _above_the_floor(self, parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How far the log power rises above the floor, that floor, and what the network sees of both."""
+        power = _power(parts)
+        silent = power.amax(2, keepdim=True) <= FAINT  # a gap, which says nothing of the noise
+        median = _median(power[..., ::2], silent[..., ::2])  # every other frame: they overlap
+        floor = (median / 0.693).log()  # the median of an exponential is ln 2 of its mean
+        log_power = power.log()
+        above = log_power - floor
+        seen = torch.cat([above / 3, log_power / 4], 1).masked_fill(silent.repeat(1, 2, 1, 1), 0.0)
+        return above, floor, seen.flatten(1, 2)
+
+
+class _Beside(nn.Module):
+    """What the neighbours of a part in frequency and time say of its gain, by the same rules everywhere."""
+
+    def __init__(self, features: int, channels: int, frequencies: int, kernel: int, width: int = 8):
+        super().__init__()
+        self.first = nn.Conv2d(features, width, kernel, padding=kernel // 2)
+        self.where = nn.Parameter(torch.empty(width, frequencies, 1))  # all that depends on the frequency
+        self.then = nn.Conv2d(width, width, 3, padding=(1, 2), dilation=(1, 2))
+        self.last = nn.Conv2d(width, channels, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start with nothing to say."""
+        for weight in (self.where, *self.last.parameters()):
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
+        h = self.first(x) + self.where
+        h = h + self.then(F.gelu(h))
+        return self.last(F.gelu(h))
+
+
+def _power(parts: Tensor) -> Tensor:
+    return parts.abs().square() + FAINT
 
 
 def _window(frame: int, like: Tensor) -> Tensor:
@@ -214,11 +258,11 @@ def _window(frame: int, like: Tensor) -> Tensor:
 
 
 def _median(power: Tensor, silent: Tensor) -> Tensor:
-    """Median over the frames (last) that are not silent; 1e-6 where all are."""
+    """Median over the frames (last) that are not silent; `FAINT` where all are."""
     some = power.masked_fill(silent, torch.inf)
     if some.device.type == "cpu" and not some.requires_grad:  # ten times as fast, and was a seventh of all
         ordered = torch.from_numpy(np.sort(some.numpy()))
     else:
         ordered = some.sort(-1).values
     middle = ((~silent).sum(-1, keepdim=True) - 1).clamp_min(0) // 2
-    return ordered.gather(-1, middle.expand(*some.shape[:-1], 1)).nan_to_num(posinf=1e-6)
+    return ordered.gather(-1, middle.expand(*some.shape[:-1], 1)).nan_to_num(posinf=FAINT)

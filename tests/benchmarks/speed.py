@@ -53,10 +53,10 @@ def timed(function, *words) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def peak() -> int:
-    """Most memory that this process has held since `forget_peak`, in MB (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+def peak(process: int | str = "self") -> int:
+    """Most memory that a process has held, this one since `forget_peak`, in MB (Linux); 0 if it is over."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024 if "VmHWM:" in status else 0
 
 
 def forget_peak() -> None:
@@ -87,10 +87,13 @@ def command(hours: float, model: str | None) -> tuple[float, int]:
         geoae.write(record(hours), source)
         words = [sys.executable, "-m", "geoae", "denoise", source, "-o", f"{folder}/out.mseed"]
         process = subprocess.Popen([*words, *(["-m", model] if model else [])], stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        if status:
-            raise RuntimeError(f"geoae denoise ended with {status}")
-    return used.ru_utime + used.ru_stime, round(used.ru_maxrss / 1000)
+        most = 0  # not ru_maxrss, which begins at what this process holds
+        while (done := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            most = max(most, peak(process.pid))
+            time.sleep(0.01)
+        if done[1]:
+            raise RuntimeError(f"geoae denoise ended with {done[1]}")
+    return done[2].ru_utime + done[2].ru_stime, most
 
 
 def deep_denoiser():
