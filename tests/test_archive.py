@@ -22,13 +22,9 @@ DAY = 3000  # samples; short days, so that the tests are
 START = obspy.UTCDateTime("2020-01-01")
 
 
-@pytest.fixture(scope="module")
-def model():
-    """A three-component denoiser of windows of 2.56 s that changes what it sees."""
-    events = geoae.synth.seismograms(16, rate=100.0, duration=10.24, seed=0).isel(time=slice(256, 512))
-    model = geoae.denoiser(like=events, widths=(8, 8), seed=0)
-    geoae.fit(model, events, corrupt=geoae.AddNoise(snr_db=(0, 10)), epochs=5, batch=8, seed=0)
-    return model
+@pytest.fixture
+def model(three):
+    return three
 
 
 def station(name, seed, n=2 * DAY):

@@ -12,15 +12,6 @@ from geoae import denoise, denoising
 RATE = 100.0
 
 
-@pytest.fixture(scope="module")
-def three():
-    """A three-component denoiser."""
-    events = geoae.synth.seismograms(16, rate=RATE, duration=10.24, seed=0).isel(time=slice(256, 512))
-    model = geoae.denoiser(like=events, widths=(8, 8), seed=0)
-    geoae.fit(model, events, corrupt=geoae.AddNoise(snr_db=(0, 10)), epochs=5, batch=8, seed=0)
-    return model
-
-
 def record(n=3000, channels=3, seed=0):
     values = np.random.default_rng(seed).standard_normal((channels, n)).cumsum(-1)
     time = np.arange(n) / RATE

@@ -11,15 +11,6 @@ from geoae.denoising import denoise_file, job, runs
 RATE = 100.0
 
 
-@pytest.fixture(scope="module")
-def three():
-    """A three-component denoiser of windows of 2.56 s that changes what it sees."""
-    events = geoae.synth.seismograms(16, rate=RATE, duration=10.24, seed=0).isel(time=slice(256, 512))
-    model = geoae.denoiser(like=events, widths=(8, 8), seed=0)
-    geoae.fit(model, events, corrupt=geoae.AddNoise(snr_db=(0, 10)), epochs=5, batch=8, seed=0)
-    return model
-
-
 @pytest.fixture
 def small(monkeypatch):
     """Pieces of 1000 samples."""

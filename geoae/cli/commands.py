@@ -125,8 +125,8 @@ def denoise(
     check_outputs(outputs, read, geoae.io.SUFFIXES)
     if report is not None:
         check_outputs([report], [*read, *outputs], [".html"])
-    told: list[str] = []
     if report is None and not labelled and {geoae.io.written_format(path) for path in outputs} == {"MSEED"}:
+        told: list[str] = []
         try:  # piece by piece, so that memory does not grow with length
             count = geoae.denoising.denoise_file(file, output, model, noise=noise, told=told, **options)
         finally:

@@ -120,7 +120,7 @@ def denoise_to(
         for output in outputs:
             output.take(i, first, values)
 
-    denoise_runs(runs, job, job.partial, keep, between)
+    denoise_runs(runs, job, keep, between)
     for output in outputs:
         output.write()
 
@@ -187,9 +187,11 @@ class Output:
 
 def _one_by_one(runs: Mapping[int, tuple[Held, np.dtype]]) -> set[int]:
     """Runs of channels whose runs do not overlap; pieces of others, mixed, would not read as they were."""
-    mixed, ends = set(), dict[str, float]()
+    mixed: set[str] = set()
+    ends: dict[str, int] = {}  # time [ns] of the last sample so far
     for run, _ in sorted(runs.values(), key=lambda pair: pair[0].start):
-        if run.start < ends.get(run.id, run.start):
+        if run.id in ends and run.start <= ends[run.id]:
             mixed.add(run.id)
-        ends[run.id] = max(ends.get(run.id, 0.0), run.start + run.npts * 1e9 / run.rate)
+        end = run.start + round((run.npts - 1) * 1e9 / run.rate)
+        ends[run.id] = max(ends.get(run.id, end), end)
     return {i for i, (run, _) in runs.items() if run.id not in mixed}

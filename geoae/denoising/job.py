@@ -81,7 +81,7 @@ def _model(model: Model | str | os.PathLike | None) -> Model:
     return model
 
 
-def instruments(ids: Sequence[str], job: Job, partial: bool) -> list[list[int | None]]:
+def instruments(ids: Sequence[str], job: Job) -> list[list[int | None]]:
     """Indices of the channels that go through the model together, in its order; None for a missing one."""
     count = job.model.config.get("channels", 1)
     if count == 1:
@@ -92,7 +92,7 @@ def instruments(ids: Sequence[str], job: Job, partial: bool) -> list[list[int | 
     order = job.model.trained.get("channels") or list("ENZ")
     for name, members in groups.items():
         members.sort(key=lambda i: _rank(ids[i][-1:], order))
-        if len(members) > count or (len(members) < count and not partial):
+        if len(members) > count or (len(members) < count and not job.partial):
             found = ", ".join(ids[i] for i in members if ids[i]) or f"{len(members)} without names"
             few = "give all of them, take what is there with partial=True"
             what = "leave out those that are none of them" if len(members) > count else few
@@ -154,11 +154,15 @@ def output_dtype(dtype: np.dtype) -> np.dtype:
     return np.result_type(dtype, np.float32)
 
 
-def check_counts(samples: int, numbers: int, infinite: int) -> None:
-    """Refuse what nothing can be made of, by how many samples there are, and what they are."""
+def refuse_nothing(samples: int, numbers: int) -> None:
+    """Refuse what holds no samples, or no numbers among them."""
     if not samples:
         raise ValueError("there are no samples to denoise")
     if not numbers:
         raise ValueError("every sample is NaN; there is nothing to denoise")
-    if infinite:
-        raise ValueError(f"{infinite} samples are infinite; set them to NaN, and they count as missing")
+
+
+def refuse_infinite(count: int) -> None:
+    """Refuse infinite samples, if there are any."""
+    if count:
+        raise ValueError(f"{count} samples are infinite; set them to NaN, and they count as missing")

@@ -13,7 +13,17 @@ import xarray as xr
 
 from ..arrays import sampling_rate
 from ..model import Model
-from .job import Job, absolute_sample, check_counts, in_blocks, instruments, job_for, nominal, output_dtype
+from .job import (
+    Job,
+    absolute_sample,
+    in_blocks,
+    instruments,
+    job_for,
+    nominal,
+    output_dtype,
+    refuse_infinite,
+    refuse_nothing,
+)
 from .quality import quality
 from .runs import denoise_stream
 from .windows import Pass
@@ -141,8 +151,8 @@ def _(data: xr.DataArray, job: Job) -> xr.DataArray:
     labelled = data if "channel" in data.dims else data.expand_dims("channel")
     labelled = labelled.transpose(..., "channel", "time")
     ids = [str(c) for c in labelled["channel"].values] if "channel" in labelled.coords else []
-    partial = job.partial or "channel" not in data.dims
-    groups = instruments(ids or [""] * labelled.sizes["channel"], job, partial)
+    job = job if "channel" in data.dims else replace(job, partial=True)
+    groups = instruments(ids or [""] * labelled.sizes["channel"], job)
     first = data["time"].values[0]
     absolute = isinstance(first, np.datetime64)
     start = first.astype("datetime64[ns]").astype(int) if absolute else first * 1e9
@@ -173,7 +183,7 @@ def _rows(run: Pass, values: np.ndarray, out: np.ndarray, group: list[int | None
         for row, i in zip(rows, group, strict=True):
             if i is not None:
                 row[:] = values[i, begin - phase : end - phase]
-        check_counts(1, 1, np.isinf(rows).sum())
+        refuse_infinite(int(np.isinf(rows).sum()))
         return rows
 
     def write(begin: int, results: np.ndarray) -> None:
@@ -186,7 +196,7 @@ def _rows(run: Pass, values: np.ndarray, out: np.ndarray, group: list[int | None
 
 def _present(values: np.ndarray) -> np.ndarray:
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(0, bool)
-    check_counts(values.size, values.size - missing.sum(), 0)
+    refuse_nothing(values.size, values.size - int(missing.sum()))
     return values
 
 
@@ -224,12 +234,12 @@ def _chunks(n: int, wanted: int, depth: int) -> tuple[int, ...]:
 
 @_denoise.register
 def _(data: obspy.Trace, job: Job) -> obspy.Trace:
-    return denoise_stream(obspy.Stream([data]), job, partial=True)[0]
+    return denoise_stream(obspy.Stream([data]), replace(job, partial=True))[0]
 
 
 @_denoise.register
 def _(data: obspy.Stream, job: Job) -> obspy.Stream:
-    return denoise_stream(data, job, job.partial)
+    return denoise_stream(data, job)
 
 
 def _difference(data: Any, out: Any) -> Any:

@@ -11,11 +11,12 @@ from .job import (
     BLOCK,
     Job,
     absolute_sample,
-    check_counts,
     in_blocks,
     instruments,
     nominal,
     output_dtype,
+    refuse_infinite,
+    refuse_nothing,
 )
 from .windows import Pass
 
@@ -56,7 +57,7 @@ class _OfTrace:
         return self.trace.data[a:b]
 
 
-def denoise_stream(data: obspy.Stream, job: Job, partial: bool) -> obspy.Stream:
+def denoise_stream(data: obspy.Stream, job: Job) -> obspy.Stream:
     """Denoise the traces of a Stream, which keep their headers."""
     if not data:
         raise ValueError("the stream holds no traces")
@@ -68,7 +69,7 @@ def denoise_stream(data: obspy.Stream, job: Job, partial: bool) -> obspy.Stream:
     def keep(i: int, first: int, values: np.ndarray) -> None:
         results[i][first : first + len(values)] = values
 
-    denoise_runs(runs, job, partial, keep)
+    denoise_runs(runs, job, keep)
     return obspy.Stream([_like(trace, y, job.line) for trace, y in zip(data, results, strict=True)])
 
 
@@ -89,7 +90,8 @@ def check(run: Run) -> float:
         if known.size:
             largest = max(largest, -float(known.min()), float(known.max()))
     try:
-        check_counts(samples, numbers, infinite)
+        refuse_nothing(samples, numbers)
+        refuse_infinite(infinite)
     except ValueError as error:
         raise ValueError(f"{run.id} from {obspy.UTCDateTime(ns=run.start)}: {error}") from None
     return largest
@@ -98,13 +100,12 @@ def check(run: Run) -> float:
 def check_components(runs: Sequence[Run], job: Job) -> None:
     """Refuse instruments whose components do not fit the model."""
     for rate in {nominal(run.rate) for run in runs}:
-        instruments(sorted({run.id for run in runs if nominal(run.rate) == rate}), job, job.partial)
+        instruments(sorted({run.id for run in runs if nominal(run.rate) == rate}), job)
 
 
 def denoise_runs(
     runs: Sequence[Run],
     job: Job,
-    partial: bool,
     keep: Callable[[int, int, np.ndarray], None],
     between: tuple[int, int] | None = None,
 ) -> None:
@@ -117,7 +118,7 @@ def denoise_runs(
         here = [i for i, other in enumerate(rates) if other == rate]
         ids = sorted({runs[i].id for i in here})
         ends = None if between is None else tuple(absolute_sample(time, rate) for time in between)
-        for group in instruments(ids, job, partial):
+        for group in instruments(ids, job):
             row = {ids[j]: place for place, j in enumerate(group) if j is not None}
             placed = [_Placed(i, runs[i], row[runs[i].id], rate, ends) for i in here if runs[i].id in row]
             members = [run for run in placed if run.first < run.last]
