@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import signal
 from torch import nn
 
 import geoae
@@ -112,7 +113,7 @@ def test_the_denoising_network_begins_as_the_identity():
 
 
 def test_open_gains_give_the_trace_back_at_any_length():
-    for length in (128, 1000, 1023):
+    for length in (128, 131, 1000, 1023):
         network, x = net.MaskNet(2, length), torch.randn(2, 2, length)
         torch.nn.init.constant_(network.steepness, 0.0)  # all gains of the long frames at a half
         left = 0.5 * torch.sigmoid(torch.tensor(3.0))
@@ -133,7 +134,7 @@ def test_an_untrained_mask_is_a_spectral_gate():
 def test_neighbours_move_a_gain_by_the_same_rules_everywhere():
     """What moves in time and frequency moves what is said of it; a word for a frequency stays where it is."""
     torch.manual_seed(0)
-    beside = net.denoisers._Beside(2, 1, 65, 5)
+    beside = net.denoisers._Beside(2, 1, 65, 5, 2)
     torch.nn.init.normal_(beside.last.weight)
     x = torch.zeros(1, 2, 65, 94)
     x[..., 20:25, 30:35] = torch.randn(1, 2, 5, 5)
@@ -152,9 +153,30 @@ def test_what_neighbours_say_reaches_the_gains():
     network, x = net.MaskNet(1, 1024), torch.randn(1, 1, 1024)
     with torch.no_grad():
         before = network(x)
-        for beside in network.beside:
+        for beside in (*network.beside, network.lines.beside):
             beside.last.bias.fill_(-20.0)
-        assert network(x).abs().max() < 1e-5 < before.abs().max()
+            assert network(x).abs().max() < 1e-5 < before.abs().max()
+            beside.last.bias.zero_()
+
+
+def test_a_line_in_what_was_taken_off_is_told_from_what_lies_beside_it():
+    """Made to turn down what it sees as a line, and nothing else, the network finds the one that is there."""
+    torch.manual_seed(0)
+    t = torch.arange(8192) / 100
+    noise = torch.randn(1, 1, 8192) + 3 * torch.sin(2 * torch.pi * 8.0 * t)
+    lines, y = net.denoisers._Lines(1, 512), torch.randn(1, 1, 8192)
+    with torch.no_grad():
+        torch.testing.assert_close(lines(y, y + noise), y)
+        for weight in lines.parameters():
+            weight.zero_()
+        lines.beside.first.weight[0, 2, 1, 1] = 1.0
+        lines.beside.first.bias.fill_(-1.5)  # no chance rises so far above its surroundings
+        lines.beside.last.weight.fill_(-50.0)
+        left = lines(y, y + noise)
+    frequencies, power = signal.welch(np.stack([left[0, 0], y[0, 0]]), 100, nperseg=1024)
+    kept_db = 10 * np.log10(power[0] / power[1])
+    assert kept_db[abs(frequencies - 8.0) < 0.05].max() < -6
+    assert abs(kept_db[abs(frequencies - 8.0) > 1.0]).max() < 0.1
 
 
 def test_a_gap_says_nothing_of_the_noise_floor():
@@ -169,6 +191,22 @@ def test_a_gap_says_nothing_of_the_noise_floor():
     assert part[..., 530:].abs().max() < 1e-5
 
 
+def test_a_gap_says_nothing_of_the_noise_in_long_frames_either():
+    torch.manual_seed(0)
+    y, noise = torch.randn(2, 1, 1, 4096)
+    lines = net.denoisers._Lines(1, 512)
+    with torch.no_grad():
+        for weight in lines.parameters():
+            weight.zero_()
+        lines.beside.first.weight[0, 0, 1, 1] = 1.0
+        lines.beside.first.bias.fill_(2.0)
+        lines.beside.last.weight.fill_(-1.0)
+        whole = lines(y, y + noise)
+        y[..., 2048:] = noise[..., 2048:] = 0
+        part = lines(y, y + noise)
+    assert 0.95 < part[..., :1500].std() / whole[..., :1500].std() < 1.05
+
+
 def test_the_noise_floor_is_the_same_whichever_library_sorts():
     """Where a gradient is asked for torch finds the floor, elsewhere NumPy; in a gap neither looks."""
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 1056))).float()
@@ -176,7 +214,7 @@ def test_the_noise_floor_is_the_same_whichever_library_sorts():
     x[1, 2] = 0
     network = net.MaskNet(3, 1056)  # an even number of frames has two in the middle
     assert torch.equal(network(x), network(x.clone().requires_grad_()))
-    power = network._apart(x, 128).abs().square()
+    power = net.denoisers._apart(x, 128, 32).abs().square()
     silent = power.amax(2, keepdim=True) <= 0
     floor = power.masked_fill(silent, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(1e-6)
     assert torch.equal(net.denoisers._median(power, silent), floor)

@@ -425,7 +425,7 @@ def orthogonal(x: Tensor) -> Tensor:
 def train(network: nn.Module, phases: list[tuple[Mixes, int]], size: float = 1.0, batch: int = 16) -> None:
     """Minimise the weighted terms, phase by phase; the weights at the end are a running mean."""
     named = [(name, w) for name, w in network.named_parameters() if w.requires_grad]
-    beside = [w for name, w in named if name.startswith("beside")]  # few, and each moves many gains
+    beside = [w for name, w in named if "beside" in name]  # few, and each moves many gains
     matrices = [w for name, w in named if name.startswith(("enter", "blocks")) and w.ndim > 1]
     others = [w for _, w in named if not any(w is one for one in (*beside, *matrices))]
     groups = [{"params": others, "size": 1.0}, {"params": beside, "size": 3.0}]

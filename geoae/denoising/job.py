@@ -56,7 +56,7 @@ def job_for(model: Any, hop: int | None, batch: int | None, outside: str, partia
     """Put a job together from what the user said, and check it."""
     model = _model(model).to(net.device(device)).eval()
     length = model.config["length"]
-    hop = 3 * length // 4 if hop is None else hop
+    hop = 4 * length // 5 if hop is None else hop
     if not 1 <= hop <= length:
         raise ValueError(f"hop is {hop}; the model sees {length} samples, so 1 to {length} will do")
     if batch is None:

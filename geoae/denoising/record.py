@@ -74,7 +74,7 @@ def denoise(
         second, that the model left of the rest, but more than a factor of five below the band it is noise,
         drift and offset included; ``drop``, it counts as noise; ``keep``.
     hop : int, optional
-        Samples between windows at the model's rate, three quarters of a window by default.
+        Samples between windows at the model's rate, four fifths of a window by default.
     batch : int, optional
         Windows at a time, 4 on a CPU and 64 on a GPU. It changes memory and speed, and the result in its
         seventh digit at most; with one number the bits are the same however a record is cut.

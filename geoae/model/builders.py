@@ -153,7 +153,7 @@ def denoiser(
     like : DataArray, optional
         Traces to take `length` and `channels` from instead.
     kind : str
-        ``mask``: a complex gain for each time and frequency of a short-time Fourier transform
+        ``mask``: a gain for each time and frequency of a short-time Fourier transform
         (`geoae.nn.MaskNet`); ``time``: 1-D convolutional encoder, transposed-convolution decoder, skips
         between them (`geoae.nn.UNet`).
     widths, kernel, stride : sequence of int, int, int, optional

@@ -92,16 +92,17 @@ class UNet(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """Take a trace apart in time and frequency, weigh and turn each part, put it together again; twice.
+    """Take a trace apart in time and frequency, weigh each part, put it together again; three times.
 
-    The parts are those of a short-time Fourier transform, and each is multiplied by a complex number: a gain
-    from 0 to 1, and a correction of size and phase. First in long frames, which tell the frequencies of
+    The parts are those of a short-time Fourier transform. First in long frames, which tell the frequencies of
     signal and noise apart; the gain starts as a spectral gate, open where the power rises above the window's
-    own noise floor, its median over time. Then, of what came out, in frames half as long, which mend what the
-    long ones smear over an onset. All numbers come from one stack of dilated convolutions along time, which
-    sees the power of all frequencies and components in both kinds of frames, and how far it rises above the
-    floor. Fine detail does not fit through its few channels: beside it, small 2-D convolutions over frequency
-    and time look at each part's neighbours, and move its gain. Shape (trace, channel, time) in and out.
+    own noise floor, its median over time. Then, of what came out, in frames four times as long (but no longer
+    than the trace), for narrow lines of noise. Last in frames half as long, which mend what the others smear
+    over an onset. The gains of the first and the last come from one stack of dilated convolutions along time,
+    which sees the power of all frequencies and components in both kinds of frames, and how far it rises above
+    the floor. Fine detail does not fit through its few channels: beside it, small 2-D convolutions over
+    frequency and time look at each part's neighbours, and move its gain; the frames for lines have nothing
+    else. Shape (trace, channel, time) in and out.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ class MaskNet(nn.Module):
         Feature channels of the dilated convolutions, all the same. Each sees twice as far as the one
         before, up to the seventh, after which they begin again.
     kernel, stride : int
-        Samples of a long frame, and from one frame to the next.
+        Samples of a long frame, and from one frame to the next; those for lines overlap by half.
     dropout : float
         As in `UNet`.
     spread : bool
@@ -150,13 +151,14 @@ class MaskNet(nn.Module):
         self.blocks = nn.Sequential(
             *[_Residual(width, 3, 2 ** (i % 7), dropout) for i, width in enumerate(widths)]
         )
-        self.leave = nn.Conv1d(widths[-1], 3 * sum(self.parts), 1)
+        self.leave = nn.Conv1d(widths[-1], 2 * sum(self.parts), 1)
         self.beside = nn.ModuleList(
             [
-                _Beside(2 * channels, channels, kernel // 2 + 1, 5),
-                _Beside(3 * channels, channels, kernel // 4 + 1, 3),
+                _Beside(2 * channels, channels, kernel // 2 + 1, 5, 2),
+                _Beside(3 * channels, channels, kernel // 4 + 1, 3, 2),
             ]
         )
+        self.lines = _Lines(channels, min(4 * kernel, length // 2 * 2))
         self.spread: nn.Module | None = None
         if spread:
             near = nn.Conv1d(2 * channels, 16, 9, padding=4)
@@ -171,17 +173,18 @@ class MaskNet(nn.Module):
             nn.init.zeros_(weight)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # noqa: D102
-        long, short = (self._apart(x, frame) for frame in self.frames)
+        long, short = (_apart(x, frame, self.stride) for frame in self.frames)
         above, _, seen = self._above_the_floor(long)
         _, floor, seen_short = self._above_the_floor(short)
-        h = F.gelu(self.blocks(self.enter(torch.cat([seen, seen_short], 1))))
-        first, then = self.leave(h).to(x).split([3 * parts for parts in self.parts], 1)
+        h = F.gelu(self.blocks(self.enter(torch.cat([*seen, *seen_short], 1))))
+        first, then = self.leave(h).to(x).split([2 * parts for parts in self.parts], 1)
         start = self.steepness * (above - self.threshold)
-        y = self._together(long * self._gain(first, start, self.beside[0], above / 3), x)
-        kept = self._apart(y, self.frames[1])
+        y = _together(long * self._gain(first, start, self.beside[0], above / 3), self.stride, x)
+        y = self.lines(y, x)
+        kept = _apart(y, self.frames[1], self.stride)
         both = [(_power(z.detach()).log() - floor).clamp_min(-9) / 3 for z in (kept, short - kept)]
         start = torch.full_like(both[0], 3.0)  # all but open
-        y = self._together(kept * self._gain(then, start, self.beside[1], *both), x)
+        y = _together(kept * self._gain(then, start, self.beside[1], *both), self.stride, x)
         return y if self.spread is None else (y, self._spread(y.detach(), x))
 
     def _spread(self, y: Tensor, x: Tensor) -> Tensor:
@@ -191,48 +194,59 @@ class MaskNet(nn.Module):
         steps = self.spread(0.5 * (power + 1e-6).log()).to(x)
         return F.interpolate(steps, size=x.shape[-1], mode="linear")
 
-    def _apart(self, x: Tensor, frame: int) -> Tensor:
-        """Short-time Fourier transform (trace, channel, frequency, frame)."""
-        window = _window(frame, x)
-        parts = torch.stft(x.flatten(0, 1), frame, self.stride, window=window, return_complex=True)
-        return parts.unflatten(0, x.shape[:2])
-
-    def _together(self, parts: Tensor, like: Tensor) -> Tensor:
-        """Inverse of `_apart`, in the shape of `like`."""
-        frame = 2 * parts.shape[2] - 2
-        window = _window(frame, like)
-        return torch.istft(
-            parts.flatten(0, 1), frame, self.stride, window=window, length=like.shape[-1]
-        ).reshape(like.shape)
-
     def _gain(self, numbers: Tensor, start: Tensor, beside: nn.Module, *seen: Tensor) -> Tensor:
-        """Complex gains of three numbers each, which are zero before training; `start` opens them."""
-        opening, real, imaginary = numbers.unflatten(1, (3, self.channels, -1)).unbind(1)
+        """Gains from an opening and a correction of size, zero before training; `start` opens them."""
+        opening, size = numbers.unflatten(1, (2, self.channels, -1)).unbind(1)
         opening = opening + start
         opening = opening + beside(torch.cat([*seen, opening.clamp(-9, 9) / 3], 1)).to(opening)
-        gain = torch.sigmoid(opening)
-        return torch.complex(gain * (1 + real), gain * imaginary)
+        return torch.sigmoid(opening) * (1 + size)
 
-    def _above_the_floor(self, parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _above_the_floor(self, parts: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """How far the log power rises above the floor, that floor, and what the network sees of both."""
         power = _power(parts)
-        silent = power.amax(2, keepdim=True) <= FAINT  # a gap, which says nothing of the noise
+        silent = _silent(power)
         median = _median(power[..., ::2], silent[..., ::2])  # every other frame: they overlap
         floor = (median / 0.693).log()  # the median of an exponential is ln 2 of its mean
         log_power = power.log()
         above = log_power - floor
-        seen = torch.cat([above / 3, log_power / 4], 1).masked_fill(silent.repeat(1, 2, 1, 1), 0.0)
-        return above, floor, seen.flatten(1, 2)
+        seen = [z.masked_fill(silent, 0.0).flatten(1, 2) for z in (above / 3, log_power / 4)]
+        return above, floor, seen
+
+
+class _Lines(nn.Module):
+    """Weigh what was kept once more, in frames so long that narrow lines of noise stand out of it.
+
+    A line shows in what was taken off: in its mean over time, against that of the frequencies around.
+    """
+
+    def __init__(self, channels: int, frame: int, around: int = 25):
+        super().__init__()
+        self.frame, self.around = frame, around
+        self.beside = _Beside(3 * channels, channels, frame // 2 + 1, 3, 1)
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """What is left of `y`, which was kept of `x`."""
+        kept, whole = (_apart(z, self.frame, self.frame // 2) for z in (y, x))
+        power, rest = _power(kept.detach()), _power((whole - kept).detach())
+        noise = _mean(rest, _silent(_power(whole.detach())))
+        edges = (0, 0, self.around // 2, self.around // 2)
+        around = F.avg_pool2d(F.pad(noise, edges, mode="replicate"), (self.around, 1), 1)
+        seen = [(z / noise).log().clamp(-9, 9) / 3 for z in (power, rest)]
+        line = (noise / around).log().expand_as(power)
+        gain = 2 * torch.sigmoid(self.beside(torch.cat([*seen, line], 1)).to(x))  # up to 2: some comes back
+        return _together(kept * gain, self.frame // 2, x)
 
 
 class _Beside(nn.Module):
     """What the neighbours of a part in frequency and time say of its gain, by the same rules everywhere."""
 
-    def __init__(self, features: int, channels: int, frequencies: int, kernel: int, width: int = 8):
+    def __init__(
+        self, features: int, channels: int, frequencies: int, kernel: int, apart: int, width: int = 8
+    ):
         super().__init__()
         self.first = nn.Conv2d(features, width, kernel, padding=kernel // 2)
         self.where = nn.Parameter(torch.empty(width, frequencies, 1))  # all that depends on the frequency
-        self.then = nn.Conv2d(width, width, 3, padding=(1, 2), dilation=(1, 2))
+        self.then = nn.Conv2d(width, width, 3, padding=(1, apart), dilation=(1, apart))
         self.last = nn.Conv2d(width, channels, 1)
         self.reset_parameters()
 
@@ -244,17 +258,45 @@ class _Beside(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         h = self.first(x) + self.where
-        h = h + self.then(F.gelu(h))
-        return self.last(F.gelu(h))
+        h = h + self.then(F.relu(h))
+        return self.last(F.relu(h).contiguous())  # a product of matrices, which is slow with channels last
 
 
 def _power(parts: Tensor) -> Tensor:
-    return parts.abs().square() + FAINT
+    return parts.real.square() + parts.imag.square() + FAINT
+
+
+def _apart(x: Tensor, frame: int, stride: int) -> Tensor:
+    """Short-time Fourier transform (trace, channel, frequency, frame)."""
+    window = _window(frame, x)
+    parts = torch.stft(x.flatten(0, 1), frame, stride, window=window, return_complex=True)
+    return parts.unflatten(0, x.shape[:2])
+
+
+def _together(parts: Tensor, stride: int, like: Tensor) -> Tensor:
+    """Inverse of `_apart`, in the shape of `like`."""
+    frame = 2 * parts.shape[2] - 2
+    window = _window(frame, like)
+    return torch.istft(parts.flatten(0, 1), frame, stride, window=window, length=like.shape[-1]).reshape(
+        like.shape
+    )
 
 
 def _window(frame: int, like: Tensor) -> Tensor:
     """Root of a Hann window: once on the way in and once out, which adds up to a constant."""
     return torch.hann_window(frame, dtype=like.dtype, device=like.device).sqrt()
+
+
+def _silent(power: Tensor) -> Tensor:
+    """Frames of nothing, such as gaps: they say nothing of the noise."""
+    return power.amax(2, keepdim=True) <= FAINT
+
+
+def _mean(power: Tensor, silent: Tensor) -> Tensor:
+    """Mean over the frames (last) that are not silent; `FAINT` where all are."""
+    heard = ~silent
+    total, count = (power * heard).sum(-1, keepdim=True), heard.sum(-1, keepdim=True)
+    return (total / count.clamp_min(1)).clamp_min(FAINT)
 
 
 def _median(power: Tensor, silent: Tensor) -> Tensor:
