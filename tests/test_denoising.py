@@ -358,6 +358,12 @@ def test_arrays_that_say_too_little_are_refused(three):
 # -------------------------------------------------------------------------------------------- records
 
 
+def test_windows_follow_each_other_by_four_fifths(three):
+    x = record(2000)
+    xr.testing.assert_identical(denoise(x, three), denoise(x, three, hop=204))
+    assert not denoise(x, three).equals(denoise(x, three, hop=192))
+
+
 @pytest.mark.parametrize("batch", [1, 3, 1000])
 def test_the_batch_does_not_matter(three, batch):
     x = record()

@@ -216,37 +216,40 @@ class MaskNet(nn.Module):
 class _Lines(nn.Module):
     """Weigh what was kept once more, in frames so long that narrow lines of noise stand out of it.
 
-    A line shows in what was taken off: in its mean over time, against that of the frequencies around.
+    A line shows in what was taken off: in its mean over time, against that of the `span` frequencies around.
     """
 
-    def __init__(self, channels: int, frame: int, around: int = 25):
+    def __init__(self, channels: int, frame: int, span: int = 25):
         super().__init__()
-        self.frame, self.around = frame, around
+        self.frame, self.span = frame, span
         self.beside = _Beside(3 * channels, channels, frame // 2 + 1, 3, 1)
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """What is left of `y`, which was kept of `x`."""
-        kept, whole = (_apart(z, self.frame, self.frame // 2) for z in (y, x))
+        stride, n = self.frame // 2, x.shape[-1]
+        # up to a whole step: the last samples would lie in one frame alone, where its window is all but zero
+        y, x = (F.pad(z, (0, -n % stride), mode="reflect") for z in (y, x))
+        kept, whole = (_apart(z, self.frame, stride) for z in (y, x))
         power, rest = _power(kept.detach()), _power((whole - kept).detach())
         noise = _mean(rest, _silent(_power(whole.detach())))
-        edges = (0, 0, self.around // 2, self.around // 2)
-        around = F.avg_pool2d(F.pad(noise, edges, mode="replicate"), (self.around, 1), 1)
+        edges = (0, 0, self.span // 2, self.span // 2)
+        around = F.avg_pool2d(F.pad(noise, edges, mode="replicate"), (self.span, 1), 1)
         seen = [(z / noise).log().clamp(-9, 9) / 3 for z in (power, rest)]
         line = (noise / around).log().expand_as(power)
         gain = 2 * torch.sigmoid(self.beside(torch.cat([*seen, line], 1)).to(x))  # up to 2: some comes back
-        return _together(kept * gain, self.frame // 2, x)
+        return _together(kept * gain, stride, x)[..., :n]
 
 
 class _Beside(nn.Module):
     """What the neighbours of a part in frequency and time say of its gain, by the same rules everywhere."""
 
     def __init__(
-        self, features: int, channels: int, frequencies: int, kernel: int, apart: int, width: int = 8
+        self, features: int, channels: int, frequencies: int, kernel: int, dilation: int, width: int = 8
     ):
         super().__init__()
         self.first = nn.Conv2d(features, width, kernel, padding=kernel // 2)
         self.where = nn.Parameter(torch.empty(width, frequencies, 1))  # all that depends on the frequency
-        self.then = nn.Conv2d(width, width, 3, padding=(1, apart), dilation=(1, apart))
+        self.then = nn.Conv2d(width, width, 3, padding=(1, dilation), dilation=(1, dilation))
         self.last = nn.Conv2d(width, channels, 1)
         self.reset_parameters()
 
