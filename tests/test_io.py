@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from obspy import Stream, Trace, UTCDateTime
 
+from geoae import synth
 from geoae.arrays import detrend, resample, sampling_rate
 from geoae.io import ReadError, from_stream, read, read_stream, read_traces, to_stream, write
 
@@ -420,6 +421,24 @@ def test_single_components_are_put_together_by_instrument_and_day(tmp_path):
     (tmp_path / "sds" / f"{one.id}.2.mseed").unlink()
     with pytest.raises(ReadError, match="wanted 3 components of one instrument"):
         read_traces(tmp_path / "sds", 250)
+
+
+def test_windows_are_cut_from_labelled_traces_too(tmp_path):
+    traces = synth.seismograms(3, seed=1)[:, ::-1]
+    traces.to_netcdf(tmp_path / "x.nc", engine="scipy")
+    windows = read_traces(tmp_path / "x.nc", 1500)
+    assert windows.sizes == {"trace": 12, "channel": 3, "time": 1500}
+    assert list(windows["channel"].values) == list("ENZ")
+    assert np.isnat(windows["start"]).all()
+    expected = (
+        traces.sel(channel=list("ENZ")).values.reshape(3, 3, 4, 1500).swapaxes(1, 2).reshape(12, 3, 1500)
+    )
+    expected = expected - expected.mean(-1, keepdims=True)
+    np.testing.assert_allclose(windows, expected, atol=1e-5 * abs(expected).max())
+    write(three(1500), tmp_path / "y.mseed")
+    assert read_traces(tmp_path, 1500).sizes["trace"] == 13
+    with pytest.raises(ReadError, match="holds Z, N, E; wanted 1 components"):
+        read_traces(tmp_path / "x.nc", 1500, channels=1)
 
 
 def test_records_shorter_than_a_window_are_left_out(tmp_path):

@@ -225,8 +225,9 @@ def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
     Parameters
     ----------
     source : path, glob pattern or list of these
-        A folder stands for every file in it. Each file is a record of its own; those of single components, as
-        in an SDS archive, are put together, instrument by instrument and day by day.
+        A folder stands for every file in it. Each file is a record of its own, or traces (trace, channel,
+        time) such as `synth.seismograms` makes; records of single components, as in an SDS archive, are put
+        together, instrument by instrument and day by day.
     length : int [samples]
         Of a window. Windows follow each other; what is left of a record and windows with gaps are left out.
     channels : int
@@ -235,8 +236,9 @@ def read_traces(source: Any, length: int, channels: int = 3) -> xr.DataArray:
     Returns
     -------
     DataArray, dims ("trace", "channel", "time")
-        ``time`` in seconds from a window's start; coordinates ``start`` and ``station`` of ``trace``. The
-        mean of each channel of each window is off, before single precision could lose a signal beside it.
+        ``time`` in seconds from a window's start; coordinates ``start`` (NaT if there is no date) and
+        ``station`` of ``trace``. The mean of each channel of each window is off, before single precision
+        could lose a signal beside it.
 
     Raises
     ------
@@ -263,16 +265,26 @@ def _records(paths: list[Path], channels: int) -> Iterator[tuple[Path, xr.DataAr
     days: dict[tuple, list[Path]] = {}
     for path in paths:
         record = read(path)
-        if "component" not in record.coords or record["time"].dtype.kind != "M":
+        if set(record.dims) == {"trace", "channel", "time"} and "channel" in record.coords:
+            yield from ((path, trace) for trace in _as_records(record))
+        elif "component" not in record.coords or record["time"].dtype.kind != "M":
             dims = ", ".join(map(str, record.dims))
             raise ReadError(f"{path} holds dims {dims}, but no components; wanted an instrument's waveforms")
-        if record.sizes["channel"] == 1 < channels:
+        elif record.sizes["channel"] == 1 < channels:
             middle = record["time"].values[record.sizes["time"] // 2].astype("datetime64[D]")
             days.setdefault((record["channel"].item()[:-1], middle), []).append(path)
         else:
             yield path, record
     for some in days.values():
         yield some[0], read(some, overlap="first")
+
+
+def _as_records(traces: xr.DataArray) -> Iterator[xr.DataArray]:
+    """Each of some traces without a date, as a record of a station without a name."""
+    names = traces["channel"].astype(str)
+    yield from traces.transpose("trace", "channel", "time").assign_coords(
+        channel=names, component=("channel", names.values), station=("channel", [""] * len(names))
+    )
 
 
 def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr.DataArray:
@@ -286,6 +298,8 @@ def _windows(record: xr.DataArray, path: Path, length: int, channels: int) -> xr
     )
     count = record.sizes["time"] // length
     rate, starts = sampling_rate(record), record["time"].values[: count * length : length]
+    if starts.dtype.kind != "M":
+        starts = np.full(count, np.datetime64("NaT", "ns"))
     values = record.values[:, : count * length].reshape(channels, count, length).swapaxes(0, 1)
     kept = np.isfinite(values).all((1, 2))
     values = values[kept].astype(float)
