@@ -218,6 +218,28 @@ def test_a_gap_says_nothing_of_the_noise_in_long_frames_either():
     assert 0.95 < part[..., :1500].std() / whole[..., :1500].std() < 1.05
 
 
+def test_the_gradient_of_a_mask_is_that_of_all_it_does():
+    """Autograd against small differences along one direction: what the later passes see is no constant."""
+    torch.manual_seed(0)
+    network = net.MaskNet(2, 512, widths=(8, 8), kernel=64, stride=16).double()
+    x, wanted = torch.randn(2, 1, 2, 512, dtype=torch.float64)
+    weights = list(network.parameters())
+    with torch.no_grad():
+        for weight in weights:
+            weight.add_(0.1 * torch.randn_like(weight))
+    directions = [torch.randn_like(weight) for weight in weights]
+
+    def loss(step: float) -> torch.Tensor:
+        moved = [w + step * d for w, d in zip(weights, directions, strict=True)]
+        named = dict(zip(dict(network.named_parameters()), moved, strict=True))
+        return ((torch.func.functional_call(network, named, x) - wanted) ** 2).mean()
+
+    slopes = torch.autograd.grad(loss(0.0), weights)
+    slope = sum((s * d).sum() for s, d in zip(slopes, directions, strict=True))
+    with torch.no_grad():
+        torch.testing.assert_close(slope, (loss(1e-6) - loss(-1e-6)) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
 def test_the_noise_floor_is_the_same_whichever_library_sorts():
     """Where a gradient is asked for torch finds the floor, elsewhere NumPy; in a gap neither looks."""
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 1056))).float()

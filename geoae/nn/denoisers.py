@@ -182,7 +182,7 @@ class MaskNet(nn.Module):
         y = _together(long * self._gain(first, start, self.beside[0], above / 3), self.stride, x)
         y = self.lines(y, x)
         kept = _apart(y, self.frames[1], self.stride)
-        both = [(_power(z.detach()).log() - floor).clamp_min(-9) / 3 for z in (kept, short - kept)]
+        both = [(_power(z).log() - floor).clamp_min(-9) / 3 for z in (kept, short - kept)]
         start = torch.full_like(both[0], 3.0)  # all but open
         y = _together(kept * self._gain(then, start, self.beside[1], *both), self.stride, x)
         return y if self.spread is None else (y, self._spread(y.detach(), x))
@@ -230,8 +230,8 @@ class _Lines(nn.Module):
         # up to a whole step: the last samples would lie in one frame alone, where its window is all but zero
         y, x = (F.pad(z, (0, -n % stride), mode="reflect") for z in (y, x))
         kept, whole = (_apart(z, self.frame, stride) for z in (y, x))
-        power, rest = _power(kept.detach()), _power((whole - kept).detach())
-        noise = _mean(rest, _silent(_power(whole.detach())))
+        power, rest = _power(kept), _power(whole - kept)
+        noise = _mean(rest, _silent(_power(whole)))
         edges = (0, 0, self.span // 2, self.span // 2)
         around = F.avg_pool2d(F.pad(noise, edges, mode="replicate"), (self.span, 1), 1)
         seen = [(z / noise).log().clamp(-9, 9) / 3 for z in (power, rest)]
