@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -470,6 +471,10 @@ def test_a_model_that_repeats_its_traces_is_refused_as_a_denoiser(shelf, capsys,
     line = complaint(capsys, monkeypatch, "denoise", "day.mseed", "-m", "False.safetensors", "-o", "a.mseed")
     assert line.startswith("geoae: False.safetensors was trained to repeat its traces, not to take noise off")
     assert run("denoise", "day.mseed", "-m", "True.safetensors", "-o", "a.mseed").exit_code == 0
+    with pytest.warns(UserWarning, match="trained to repeat its traces, not to take noise off"):
+        geoae.denoise(x.values, "False.safetensors", rate=100.0)
+    with warnings.catch_warnings(action="error"):
+        geoae.denoise(x.values, "True.safetensors", rate=100.0)
 
 
 def test_a_folder_closed_to_the_user_is_told_before_the_work(shelf, capsys, monkeypatch):
