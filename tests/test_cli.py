@@ -471,8 +471,12 @@ def test_a_model_that_repeats_its_traces_is_refused_as_a_denoiser(shelf, capsys,
     line = complaint(capsys, monkeypatch, "denoise", "day.mseed", "-m", "False.safetensors", "-o", "a.mseed")
     assert line.startswith("geoae: False.safetensors was trained to repeat its traces, not to take noise off")
     assert run("denoise", "day.mseed", "-m", "True.safetensors", "-o", "a.mseed").exit_code == 0
-    with pytest.warns(UserWarning, match="trained to repeat its traces, not to take noise off"):
+    words = "trained to repeat its traces, not to take noise off"
+    with pytest.warns(UserWarning, match=words) as told:
         geoae.denoise(x.values, "False.safetensors", rate=100.0)
+    assert told[0].filename == __file__
+    with pytest.warns(UserWarning, match=words):
+        geoae.denoise_archive("sds", "clean", "False.safetensors", partial=True)
     with warnings.catch_warnings(action="error"):
         geoae.denoise(x.values, "True.safetensors", rate=100.0)
 

@@ -394,7 +394,8 @@ def test_a_later_cut_of_the_record_agrees_with_the_whole(three):
 def test_units_and_offsets_go_through(three):
     x = record()
     plain = denoise(x, three)
-    close(denoise(1e12 * x, three), 1e12 * plain, 1e12 * float(abs(x).max()))
+    for unit in (1e12, 1e-60):  # the smaller is nothing in single precision
+        close(denoise(unit * x, three), unit * plain, unit * float(abs(x).max()))
     close(denoise(x + 1e6, three) - 1e6, plain, 10 * float(abs(x).max()))
 
 

@@ -123,7 +123,7 @@ def load_autoencoder(geoae: Any, path: str | Path) -> Any:
 
 def check_denoiser(model: Any, path: Path) -> None:
     """Refuse a model that was trained to repeat what it is given."""
-    if model.trained and not model.trained.get("noisy", True):
+    if not model.trained.get("noisy", True):
         raise ValueError(
             f"{path} was trained to repeat its traces, not to take noise off them; "
             "'geoae train clean/ noise/ -o mine.safetensors' makes one that does"

@@ -1,6 +1,7 @@
 """How a model is to be run, which components go through it together, and piece by piece along time."""
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -55,6 +56,12 @@ class Job:
 def job_for(model: Any, hop: int | None, batch: int | None, outside: str, partial: bool, device: Any) -> Job:
     """Put a job together from what the user said, and check it."""
     model = _model(model).to(net.device(device)).eval()
+    if not model.trained.get("noisy", True):
+        warnings.warn(
+            "this model was trained to repeat its traces, not to take noise off them; "
+            "geoae.fit(model, clean, corrupt=geoae.AddNoise(noise)) trains one that does",
+            stacklevel=3,
+        )
     length = model.config["length"]
     hop = 4 * length // 5 if hop is None else hop
     if not 1 <= hop <= length:

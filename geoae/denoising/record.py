@@ -1,7 +1,6 @@
 """Streams, traces, labelled records and plain arrays through a model: what comes in goes out."""
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
@@ -103,12 +102,6 @@ def denoise(
         If the model was trained to repeat its traces and never saw noise to take off.
     """
     job = job_for(model, hop, batch, outside, partial, device)
-    if not job.model.trained.get("noisy", True):
-        warnings.warn(
-            "this model was trained to repeat its traces, not to take noise off them; "
-            "geoae.fit(model, clean, corrupt=geoae.AddNoise(noise)) trains one that does",
-            stacklevel=2,
-        )
     signal, std = _result(data, rate, job), None
     if return_std or (report and job.predicts):
         std = _result(data, rate, replace(job, std=True))
